@@ -1,0 +1,15 @@
+/** The paths of the server. Free of zod, so that clients may import it. */
+export const PATHS = {
+  ws: '/v1/ws',
+  sessions: '/v1/sessions',
+  session: (id: string) => `/v1/sessions/${encodeURIComponent(id)}`,
+  events: (id: string) => `/v1/sessions/${encodeURIComponent(id)}/events`,
+  stream: (id: string) => `/v1/sessions/${encodeURIComponent(id)}/events/stream`,
+  messages: (id: string) => `/v1/sessions/${encodeURIComponent(id)}/messages`,
+  conversation: (id: string) => `/v1/conversations/${encodeURIComponent(id)}`,
+  chat: '/v1/chat',
+  feedback: '/v1/feedback',
+  tools: '/v1/tools',
+  health: '/health',
+  ready: '/ready',
+} as const;

@@ -1,0 +1,11 @@
+/** Time, as the session room sees it; a test gives its own. */
+export interface Timer {
+  cancel(): void;
+}
+
+export interface Clock {
+  /** Milliseconds since 1970, UTC. May jump. */
+  now(): number;
+  /** Calls `fire` once, after at least `delayMs`; never before this call returns. Keeps no process alive. */
+  schedule(delayMs: number, fire: () => void): Timer;
+}

@@ -1,0 +1,11 @@
+/** Who may write a session's log: one holder at a time, proven by a fencing token that the append checks. */
+export interface Lease {
+  /** Unique among all leases ever given; compared for equality. */
+  readonly token: string;
+}
+
+export interface Leases {
+  /** Claims the session for this node; undefined while another node holds it. Claiming again returns a new token. */
+  claim(sessionId: string): Promise<Lease | undefined>;
+  release(sessionId: string, lease: Lease): Promise<void>;
+}
