@@ -1,0 +1,113 @@
+/**
+ * The two doors of the session room: commands go in by `dispatch`, events come out by `attach`. Transports know these
+ * types and nothing behind them; a transport that asks for a turn's state is a second server.
+ */
+import type {
+  AttachResult,
+  CloseCode,
+  CommandResult,
+  ControlFrame,
+  Feedback,
+  Message,
+  PresenceUpdate,
+  Principal,
+  Session,
+  SessionCreate,
+  ToolsRegister,
+  ToolsUnregister,
+  TurnCommand,
+} from '../../protocol/index.js';
+import type { LogRecord } from '../core/log-record.js';
+import type { LogQuery, StoredEvent } from '../ports/event-log.js';
+import type { ToolDefinition } from '../ports/tool-runner.js';
+
+export interface Caller {
+  readonly principal: Principal;
+  /** The WebSocket connection it came by; client tools are offered to it. */
+  readonly connectionId?: string;
+  readonly requestId: string;
+}
+
+export type Command = TurnCommand | SessionCreate | ToolsRegister | ToolsUnregister | PresenceUpdate;
+
+export interface Accepted {
+  readonly applied_at_seq?: number;
+  readonly duplicate?: boolean;
+  readonly result: CommandResult;
+}
+
+/** One client's end of a subscription. All calls are synchronous; none may throw. */
+export interface FrameSink {
+  /** Hands over one record. `prevSeq` is what `toFrame` needs: the seq delivered before it here. */
+  write(record: LogRecord, prevSeq: number): void;
+  /**
+   * Ends a pull: what was written goes out, as one write. Returns whether the socket takes more now; where it doesn't,
+   * `onDrain` is called once it does.
+   */
+  flush(onDrain: () => void): boolean;
+  /** Sends an unlogged frame that concerns this subscription (`presence.changed`, `connection.reset` …). */
+  control(frame: ControlFrame): void;
+  /** The subscription is over and the connection should be closed: slow consumer, or the server failed. */
+  close(code: CloseCode, reason: string): void;
+}
+
+export interface AttachRequest {
+  readonly sessionId: string;
+  /** Later events only. `'head'`: from now on, without a snapshot. Undefined: a snapshot, and what follows. */
+  readonly afterSeq: number | 'head' | undefined;
+  /** The epoch of `afterSeq`; another than the log's forces a snapshot (LOG-4). */
+  readonly epoch: string | undefined;
+  /** Whether `event_start` and `event_delta` are wanted. */
+  readonly deltas: boolean;
+}
+
+export interface Attachment {
+  readonly result: AttachResult;
+  /** Begins delivery; call it after the reply was sent, so that the reply precedes the first event. */
+  start(): void;
+  detach(): void;
+}
+
+export interface Echoes {
+  readonly accepted: readonly Accepted[];
+  /** The logged echo of each command, as JSON. */
+  readonly echoes: readonly string[];
+}
+
+export interface EventPage {
+  readonly events: readonly StoredEvent[];
+  readonly hasMore: boolean;
+}
+
+/** Every method rejects with `MidstreamError`; a session of somebody else is `session_not_found` (AUTH-3). */
+export interface SessionApi {
+  /** Carries out one command, once per id (CMD-2). Resolves when it is in the log and took effect (CMD-3, CAN-2). */
+  dispatch(caller: Caller, command: Command): Promise<Accepted>;
+  /** All or none; a refusal names its place in `details.index`. */
+  dispatchBatch(caller: Caller, sessionId: string, commands: readonly TurnCommand[]): Promise<Echoes>;
+  attach(caller: Caller, request: AttachRequest, sink: FrameSink): Promise<Attachment>;
+  /** The connection is gone: its tools are unregistered, its offered calls go to others after a grace (TOOL-5). */
+  connectionClosed(connectionId: string): void;
+
+  getSession(caller: Caller, sessionId: string): Promise<Session>;
+  listSessions(
+    caller: Caller,
+    query: { limit: number; page?: string },
+  ): Promise<{ data: readonly Session[]; nextPage: string | undefined }>;
+  /** Cancels the running turn, then removes the session for good. */
+  deleteSession(caller: Caller, sessionId: string): Promise<void>;
+  listEvents(caller: Caller, sessionId: string, query: LogQuery): Promise<EventPage>;
+  /** The history as Messages-API messages. */
+  listMessages(caller: Caller, sessionId: string): Promise<readonly Message[]>;
+  /** The server tools that the caller may use. */
+  listTools(caller: Caller): readonly ToolDefinition[];
+  recordFeedback(caller: Caller, feedback: Feedback): Promise<void>;
+
+  /** Sessions with a live actor. */
+  readonly activeSessions: number;
+  /** Set once a shutdown has begun: turns are no longer started. */
+  readonly draining: boolean;
+}
+
+export { toFrame } from '../core/log-record.js';
+export type { LogRecord };
