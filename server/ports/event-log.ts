@@ -67,6 +67,9 @@ export interface EventLog {
    */
   read(sessionId: string, query: LogQuery): Promise<readonly StoredEvent[]>;
 
+  /** The highest seq that retention took from this log; 0 where it took none. A cursor below it can't be replayed (LOG-4). */
+  floorOf(sessionId: string): Promise<number>;
+
   /** The deltas after `afterSeq` that were not trimmed, ascending; for recovery after a crash. */
   readDeltas(sessionId: string, afterSeq: number): Promise<readonly DeltaRecord[]>;
 

@@ -1,0 +1,3 @@
+/** What the operating system gives: time and randomness. */
+export { systemClock } from './clock.js';
+export { createNewId } from './new-id.js';

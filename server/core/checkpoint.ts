@@ -1,0 +1,15 @@
+/** The state as it is kept beside the log, so that a session opens without reading its whole past. */
+import type { SessionState } from './session-state.js';
+
+/** Only between turns: a turn's state lives in its events. */
+export const canCheckpoint = (state: SessionState): boolean => state.turn === undefined;
+
+export function toCheckpoint(state: SessionState): string {
+  const { registrations, ...kept } = state;
+  return JSON.stringify(kept);
+}
+
+/** Reads what `toCheckpoint` wrote; `epoch` is the log's of today. */
+export function fromCheckpoint(json: string, epoch: string): SessionState {
+  return { ...(JSON.parse(json) as Omit<SessionState, 'registrations'>), turn: undefined, registrations: [], epoch };
+}

@@ -1,0 +1,52 @@
+/** The beginning of turns and of model requests. */
+import { toPlannedRequest, toToolSet } from './tool-offer.js';
+import type { QueuedTurn } from './session-state.js';
+import { type RequestKey, time, type Transition } from './transition.js';
+
+/** Takes the next turn off the queue, if there is one and none runs. Its first request waits for a hold unless it has one. */
+export function startNext(t: Transition, hold: 'held' | 'needed' = 'needed'): void {
+  const next = t.state.queue[0];
+  if (t.state.turn || !next || t.ctx.draining || t.state.deleted) return;
+  startTurn(t, next);
+  if (hold === 'held') beginRequest(t, nextKey(t));
+  else admit(t, nextKey(t));
+}
+
+function startTurn(t: Transition, next: QueuedTurn): void {
+  const { serverTools, clientTools } = toToolSet(t.state, next.from, t.ctx);
+  t.emit({
+    type: 'turn.started',
+    turn_id: next.turnId,
+    actor: { user_id: next.from.user_id },
+    model: next.request.model,
+    payer: next.from,
+    deadline_at: time(t.ctx.now + next.request.deadlineMs),
+    tools: [...serverTools],
+    client_tools: [...clientTools],
+  });
+  if (!t.state.running) t.emit({ type: 'session.status_running' });
+}
+
+/** Asks for the budget's hold; the request begins when it is granted (BUD-1). */
+export function admit(t: Transition, key: RequestKey): void {
+  t.patchTurn({ phase: { name: 'admitting' } });
+  const request = toPlannedRequest(t.state, t.turn, key, t.ctx);
+  t.effect({ type: 'reserve', key, payer: t.turn.payer, request, tags: t.turn.request.tags });
+}
+
+export function beginRequest(t: Transition, key: RequestKey): void {
+  // The request is built before its step is in the history.
+  const request = toPlannedRequest(t.state, t.turn, key, t.ctx);
+  const { turnId, step, attempt } = key;
+  t.emit({ type: 'span.model_request_start', turn_id: turnId, step, attempt, model: t.turn.request.model });
+  t.effect({ type: 'request_model', request });
+}
+
+/** The request after the last one: the next step, first attempt. */
+export const nextKey = (t: Transition): RequestKey => ({ turnId: t.turn.turnId, step: t.turn.step + 1, attempt: 1 });
+/** The same step once more. */
+export const retryKey = (t: Transition): RequestKey => ({
+  turnId: t.turn.turnId,
+  step: t.turn.step,
+  attempt: t.turn.attempt + 1,
+});

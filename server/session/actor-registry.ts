@@ -1,0 +1,229 @@
+/** The live actors of this node: opened from their log when first needed, closed when nobody uses them. */
+import { MidstreamError } from '../../protocol/index.js';
+import { canCheckpoint, fromCheckpoint, toCheckpoint } from '../core/checkpoint.js';
+import { createSessionState, type NewSession, type SessionState } from '../core/session-state.js';
+import { applyDelta, applyEvent } from '../core/session-view.js';
+import type { StepContext } from '../core/transition.js';
+import type { LoggedEvent, Session } from '../../protocol/index.js';
+import type { Clock, Timer } from '../ports/clock.js';
+import type { EventLog } from '../ports/event-log.js';
+import type { Lease, Leases } from '../ports/lease.js';
+import type { Logger } from '../ports/logger.js';
+import type { SessionRow, SessionStore } from '../ports/session-store.js';
+import { CommandMemory } from './command-memory.js';
+import { SessionActor } from './session-actor.js';
+import { SessionFeed } from './session-feed.js';
+import { TurnRunner, type RunnerDeps } from './turn-runner.js';
+
+export interface RegistryDeps {
+  readonly log: EventLog;
+  readonly sessions: SessionStore;
+  readonly leases: Leases;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly runner: Omit<RunnerDeps, 'send' | 'sessionId' | 'logger'>;
+  readonly context: () => StepContext;
+}
+
+interface Live {
+  readonly actor: SessionActor;
+  readonly lease: Lease;
+  checkpointSeq: number;
+  usedAt: number;
+}
+
+const PAGE = 1_000;
+const SWEEP_MS = 15_000;
+const IDLE_MS = 60_000;
+/** A checkpoint is written when this many events came since the last one. */
+const CHECKPOINT_EVENTS = 200;
+
+export class ActorRegistry {
+  readonly #deps: RegistryDeps;
+  readonly #live = new Map<string, Promise<Live>>();
+  readonly #actors = new Map<string, Live>();
+  #sweep: Timer | undefined;
+  #isClosed = false;
+
+  constructor(deps: RegistryDeps) {
+    this.#deps = deps;
+    this.#scheduleSweep();
+  }
+
+  get size(): number {
+    return this.#actors.size;
+  }
+
+  get actors(): readonly SessionActor[] {
+    return [...this.#actors.values()].map((live) => live.actor);
+  }
+
+  /** The session's actor, opened where it isn't. Rejects with `session_not_found`. */
+  async get(sessionId: string): Promise<SessionActor> {
+    const opened = this.#actors.get(sessionId);
+    if (opened) {
+      opened.usedAt = this.#deps.clock.now();
+      return opened.actor;
+    }
+    let opening = this.#live.get(sessionId);
+    if (!opening) {
+      opening = this.#open(sessionId);
+      this.#live.set(sessionId, opening);
+      opening.catch(() => this.#live.delete(sessionId));
+    }
+    return (await opening).actor;
+  }
+
+  /** Opens a session that was just made. */
+  async adopt(session: NewSession): Promise<SessionActor> {
+    const opening = this.#claim(session.sessionId).then((lease) => this.#start(createSessionState(session), lease, 0));
+    this.#live.set(session.sessionId, opening);
+    opening.catch(() => this.#live.delete(session.sessionId));
+    return (await opening).actor;
+  }
+
+  /** Forgets a session whose log is gone. */
+  async drop(sessionId: string): Promise<void> {
+    const live = this.#forget(sessionId);
+    if (!live) return;
+    await live.actor.stop();
+    live.actor.feed.end('deleted');
+    await this.#deps.leases.release(sessionId, live.lease);
+  }
+
+  /** Takes up every session that has an unfinished turn (NODE-2). */
+  async recover(): Promise<void> {
+    const ids = await this.#deps.sessions.unfinished();
+    for (const id of ids)
+      await this.get(id).catch((error: unknown) =>
+        this.#deps.logger.error('recovery failed', { session_id: id, error }),
+      );
+    if (ids.length > 0) this.#deps.logger.info('unfinished sessions taken up', { count: ids.length });
+  }
+
+  /** Stops everything; what is in the log goes on at the next start. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#sweep?.cancel();
+    await Promise.allSettled(this.#live.values());
+    for (const [id, live] of [...this.#actors]) {
+      await live.actor.flushed();
+      await this.#checkpoint(live, 1);
+      await live.actor.stop();
+      this.#forget(id);
+      await this.#deps.leases.release(id, live.lease);
+    }
+  }
+
+  async #open(sessionId: string): Promise<Live> {
+    const row = await this.#deps.sessions.get(sessionId);
+    if (!row) throw new MidstreamError('session_not_found');
+    const lease = await this.#claim(sessionId);
+    const { state, checkpointSeq } = await this.#fold(row);
+    const live = this.#start(state, lease, checkpointSeq);
+    if (row.unfinished) live.actor.send({ type: 'recover' });
+    return live;
+  }
+
+  async #claim(sessionId: string): Promise<Lease> {
+    if (this.#isClosed) throw new MidstreamError('draining');
+    const lease = await this.#deps.leases.claim(sessionId);
+    if (!lease) throw new MidstreamError('store_unavailable', 'Another server holds this session. Try again.');
+    return lease;
+  }
+
+  /** Folds the log from the last checkpoint on. */
+  async #fold(row: SessionRow): Promise<{ state: SessionState; checkpointSeq: number }> {
+    const { log, sessions } = this.#deps;
+    const checkpoint = await sessions.getCheckpoint(row.id);
+    const checkpointSeq = checkpoint?.seq ?? 0;
+    let state = checkpoint
+      ? fromCheckpoint(checkpoint.json, log.epoch)
+      : createSessionState(toNewSession(row, log.epoch));
+    const deltas = [...(await log.readDeltas(row.id, state.seq))];
+    let page: Awaited<ReturnType<EventLog['read']>>;
+    let after = state.seq;
+    do {
+      page = await log.read(row.id, { afterSeq: after, limit: PAGE });
+      for (const { seq, json } of page) {
+        while (deltas[0] && deltas[0].seq < seq) state = applyDelta(state, deltas.shift() as (typeof deltas)[number]);
+        state = applyEvent(state, JSON.parse(json) as LoggedEvent);
+        after = seq;
+      }
+    } while (page.length === PAGE);
+    for (const delta of deltas) if (delta.seq > state.seq) state = applyDelta(state, delta);
+    return { state, checkpointSeq };
+  }
+
+  #start(state: SessionState, lease: Lease, checkpointSeq: number): Live {
+    const { log, clock, logger, runner, context } = this.#deps;
+    const { sessionId } = state;
+    const sessionLogger = logger.child({ session_id: sessionId });
+    const actor = new SessionActor(
+      {
+        log,
+        clock,
+        logger: sessionLogger,
+        memory: new CommandMemory(sessionId, log, state.seq === 0),
+        feed: new SessionFeed(sessionId, state.seq),
+        token: lease.token,
+        createRunner: (send) => new TurnRunner({ ...runner, sessionId, logger: sessionLogger, send }),
+        context,
+        onFail: () => void this.#forget(sessionId),
+      },
+      state,
+    );
+    const live = { actor, lease, checkpointSeq, usedAt: clock.now() };
+    this.#actors.set(sessionId, live);
+    return live;
+  }
+
+  #forget(sessionId: string): Live | undefined {
+    const live = this.#actors.get(sessionId);
+    this.#actors.delete(sessionId);
+    this.#live.delete(sessionId);
+    return live;
+  }
+
+  #scheduleSweep(): void {
+    this.#sweep = this.#deps.clock.schedule(SWEEP_MS, () => {
+      void this.#sweepIdle().finally(() => {
+        if (!this.#isClosed) this.#scheduleSweep();
+      });
+    });
+  }
+
+  async #sweepIdle(): Promise<void> {
+    const { clock, logger, leases } = this.#deps;
+    for (const [id, live] of [...this.#actors]) {
+      try {
+        const isIdle = isUnused(live.actor) && clock.now() - live.usedAt >= IDLE_MS;
+        await this.#checkpoint(live, isIdle ? 1 : CHECKPOINT_EVENTS);
+        if (!isIdle || !isUnused(live.actor)) continue;
+        this.#forget(id);
+        await live.actor.stop();
+        await leases.release(id, live.lease);
+      } catch (error) {
+        logger.warn('a session could not be put to rest', { session_id: id, error });
+      }
+    }
+  }
+
+  async #checkpoint(live: Live, minEvents: number): Promise<void> {
+    const { state } = live.actor;
+    if (live.actor.isDead || !canCheckpoint(state) || state.seq - live.checkpointSeq < minEvents) return;
+    await live.actor.flushed();
+    await this.#deps.sessions.putCheckpoint(state.sessionId, { seq: state.seq, json: toCheckpoint(state) });
+    live.checkpointSeq = state.seq;
+  }
+}
+
+/** Nobody watches, nothing runs, no tool is registered. */
+const isUnused = ({ state, feed }: SessionActor): boolean =>
+  state.turn === undefined && state.queue.length === 0 && state.registrations.length === 0 && feed.watchers.size === 0;
+
+function toNewSession(row: SessionRow, epoch: string): NewSession {
+  const { title, metadata, agent } = JSON.parse(row.json) as Session;
+  const owner = { user_id: row.userId, org_id: row.orgId };
+  return { sessionId: row.id, epoch, owner, title, metadata, agent, createdAt: row.createdAt };
+}

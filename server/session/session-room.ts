@@ -1,0 +1,124 @@
+/** The session room as one piece: actors, service, and how it goes down. */
+import type { Limits } from '../../protocol/index.js';
+import type { FitsSchema, Policy } from '../core/permissions.js';
+import type { ModelFacts } from '../core/prices.js';
+import type { StepContext } from '../core/transition.js';
+import type { Clock } from '../ports/clock.js';
+import type { EventLog } from '../ports/event-log.js';
+import type { NewId } from '../ports/identity.js';
+import type { Leases } from '../ports/lease.js';
+import type { Ledger } from '../ports/ledger.js';
+import type { Logger } from '../ports/logger.js';
+import type { Model } from '../ports/model.js';
+import type { SessionStore } from '../ports/session-store.js';
+import type { InputValidator, ToolRunner } from '../ports/tool-runner.js';
+import { ActorRegistry } from './actor-registry.js';
+import type { Agents } from './agents.js';
+import type { Directory } from './directory.js';
+import type { SessionApi } from './session-api.js';
+import { SessionService } from './session-service.js';
+
+export interface RoomDeps {
+  readonly log: EventLog;
+  readonly sessions: SessionStore;
+  readonly leases: Leases;
+  readonly ledger: Ledger;
+  readonly model: Model;
+  readonly tools: ToolRunner;
+  readonly validator: InputValidator;
+  readonly clock: Clock;
+  readonly newId: NewId;
+  readonly random: () => number;
+  readonly logger: Logger;
+  readonly limits: Limits;
+  readonly agents: Agents;
+  readonly policy: Policy;
+  readonly directory: Directory;
+  readonly factsOf: (model: string) => ModelFacts;
+  readonly mayRegister: (toolName: string) => boolean;
+  readonly approvalTimeoutMs: number;
+}
+
+export interface SessionRoom {
+  readonly api: SessionApi;
+  /** Takes up the turns that the last run left unfinished. */
+  recover(): Promise<void>;
+  /** No new turns from here on. */
+  beginDrain(): void;
+  /** Resolves when no turn runs, or at the deadline after cutting those that do. */
+  drained(deadlineMs: number): Promise<void>;
+  /** Removes what retention no longer keeps (milliseconds since 1970). */
+  sweep(cut: { sessionsBefore?: number; eventsBefore?: number }): Promise<void>;
+  close(): Promise<void>;
+}
+
+const POLL_MS = 20;
+
+export function createSessionRoom(deps: RoomDeps): SessionRoom {
+  const { log, sessions, leases, ledger, model, tools, validator, clock, newId, logger, directory, policy } = deps;
+  let draining = false;
+  const serverTools = new Map(tools.definitions.map((tool) => [tool.name, tool]));
+  const fitsSchema: FitsSchema = (schema, input) => validator.check(schema, input);
+  const context = (): StepContext => ({
+    now: clock.now(),
+    newId,
+    random: deps.random,
+    limits: deps.limits,
+    approvalTimeoutMs: deps.approvalTimeoutMs,
+    serverTools,
+    policy,
+    rolesOf: (who) => directory.rolesOf(who),
+    fitsSchema,
+    refuseSchema: (schema) => validator.refuse(schema),
+    mayRegister: deps.mayRegister,
+    factsOf: deps.factsOf,
+    draining,
+  });
+  const rolesOf: StepContext['rolesOf'] = (who) => directory.rolesOf(who);
+  const registry = new ActorRegistry({
+    log,
+    sessions,
+    leases,
+    clock,
+    logger,
+    runner: { model, tools, ledger, rolesOf },
+    context,
+  });
+  const api = new SessionService({
+    registry,
+    log,
+    sessions,
+    clock,
+    newId,
+    logger,
+    agents: deps.agents,
+    directory,
+    policy,
+    tools: tools.definitions,
+    fitsSchema,
+    isDraining: () => draining,
+  });
+  const running = () => registry.actors.filter(({ state }) => state.turn && state.turn.phase.name !== 'waiting');
+  return {
+    api,
+    recover: () => registry.recover(),
+    beginDrain: () => {
+      draining = true;
+    },
+    async drained(deadlineMs) {
+      const until = clock.now() + deadlineMs;
+      while (running().length > 0 && clock.now() < until)
+        await new Promise<void>((resolve) => void clock.schedule(POLL_MS, resolve));
+      const cut = running();
+      for (const actor of cut) actor.send({ type: 'cut' });
+      await Promise.all(cut.map((actor) => actor.flushed()));
+      if (cut.length > 0) logger.warn('turns were cut at the drain deadline', { count: cut.length });
+    },
+    async sweep(cut) {
+      const removed = await sessions.sweep(cut);
+      for (const id of removed) await registry.drop(id);
+      if (removed.length > 0) logger.info('old sessions removed', { count: removed.length });
+    },
+    close: () => registry.close(),
+  };
+}
