@@ -63,8 +63,9 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const clock = overrides.clock ?? systemClock;
   const newId = createNewId();
   const validator = createInputValidator();
-  const tools = createToolCatalog([createHttpTools(config.tools), createFunctionTools(overrides.tools ?? [])]);
-  const { model, kind: modelKind } = chooseModel(config, overrides, logger);
+  const httpTools = createHttpTools(config.tools, { logger });
+  const tools = createToolCatalog([httpTools, createFunctionTools(overrides.tools ?? [])]);
+  const { model, kind: modelKind, close: closeModel } = chooseModel(config, overrides, logger);
   const verifier = createDevVerifier();
 
   const { dataDir, fsync } = config;
@@ -150,7 +151,8 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     lastCall.cancel();
     await room.close();
     await store.close();
-    if ('close' in model && typeof model.close === 'function') await model.close();
+    await closeModel?.();
+    await httpTools.close();
   };
   let closing: Promise<void> | undefined;
   return {
@@ -164,11 +166,13 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   };
 }
 
-function chooseModel(
-  config: Config,
-  overrides: AppOverrides,
-  logger: Logger,
-): { model: Model; kind: App['modelKind'] } {
+interface ChosenModel {
+  readonly model: Model;
+  readonly kind: App['modelKind'];
+  readonly close?: () => Promise<void>;
+}
+
+function chooseModel(config: Config, overrides: AppOverrides, logger: Logger): ChosenModel {
   if (overrides.model) return { model: overrides.model, kind: 'given' };
   const { apiKey, baseUrl } = config.anthropic;
   if (!apiKey || overrides.script) {
@@ -177,7 +181,7 @@ function chooseModel(
   }
   const { limits } = config;
   const model = createAnthropicModel({ apiKey: apiKey.reveal(), ...(baseUrl && { baseURL: baseUrl }), limits, logger });
-  return { model, kind: 'anthropic' };
+  return { model, kind: 'anthropic', close: () => model.close() };
 }
 
 /** The scripted model goes by its own name, so that nobody takes its answers, or its price, for a real one's. */

@@ -3,6 +3,7 @@ import type { Block, Message } from '../../protocol/index.js';
 import type { CallBlock, HistoryItem, StepBlock } from './session-state.js';
 
 const NO_RESULT = 'The call has no result: the turn ended before it was there.';
+const NOTHING_SAID = 'The tool failed and gave no reason.';
 const TOOL_USE_ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 /**
@@ -50,8 +51,11 @@ function toBlocks(block: StepBlock, model: string | undefined, ids: ReadonlyMap<
 function toResult(call: CallBlock, ids: ReadonlyMap<string, string>): Block {
   const result = call.result ?? { content: [{ type: 'text', text: NO_RESULT }], isError: true };
   const content = result.content.filter(isSaid);
-  const block: Block = { type: 'tool_result', tool_use_id: ids.get(call.id), content };
-  return result.isError ? { ...block, is_error: true } : block;
+  const block = { type: 'tool_result', tool_use_id: ids.get(call.id) };
+  if (!result.isError) return { ...block, content };
+  // The API takes text alone in an error, and some of it.
+  const texts = content.filter((part) => part.type === 'text');
+  return { ...block, content: texts.length > 0 ? texts : [{ type: 'text', text: NOTHING_SAID }], is_error: true };
 }
 
 /** A model's ids go back as they came, unless two calls share one. */

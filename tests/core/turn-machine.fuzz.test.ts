@@ -200,11 +200,17 @@ class Fuzzer {
     const calls = this.world.of('agent.custom_tool_use');
     if (calls.length === 0) return;
     const id = this.random.pick(calls).id;
+    const content = this.random.pick([
+      [],
+      [{ type: 'text', text: 'done' }],
+      [{ type: 'image', source: { type: 'url', url: 'https://x.test/a.png' } }],
+    ]);
     this.world.command({
       type: 'user.custom_tool_result',
       id: `r${++this.#ids}`,
       custom_tool_use_id: id,
-      content: [{ type: 'text', text: 'done' }],
+      content,
+      is_error: this.random.chance(0.3),
     } as never);
   }
 

@@ -1,0 +1,2 @@
+/** Checks inputs against JSON Schemas. */
+export { createInputValidator } from './input-validator.js';

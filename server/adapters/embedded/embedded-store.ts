@@ -1,0 +1,114 @@
+/** Puts the embedded store together: one directory, one connection, three ports. */
+import type { EventLog } from '../../ports/event-log.js';
+import type { Leases } from '../../ports/lease.js';
+import type { Logger } from '../../ports/logger.js';
+import type { SessionStore } from '../../ports/session-store.js';
+import { AnswerTable } from './answer-table.js';
+import { readBootIdentity } from './boot-identity.js';
+import { Database } from './database.js';
+import { DeltaTable } from './delta-table.js';
+import { EmbeddedEventLog } from './embedded-event-log.js';
+import { EmbeddedLeases } from './embedded-leases.js';
+import { EmbeddedSessionStore } from './embedded-session-store.js';
+import { GroupCommit } from './group-commit.js';
+import { Retention } from './retention.js';
+import { beginRun, markRun } from './run-record.js';
+import { SessionWriters } from './session-writers.js';
+import { EmbeddedStoreError } from './store-error.js';
+import { type SyncFile, WriteAheadLog } from './write-ahead-log.js';
+
+export interface EmbeddedStoreOptions {
+  /** Made where it isn't there; used by one server at a time. */
+  readonly dataDir: string;
+  /**
+   * `group`: what is acknowledged survives a power cut, deltas aside. `off`: it survives the death of the process only;
+   * a power cut may take the last seconds, never the database.
+   */
+  readonly fsync: 'group' | 'off';
+  /** How long after a flush deltas wait for company, in milliseconds; 1.5 by default. */
+  readonly flushIntervalMs?: number;
+  /** Beyond this size of the database, writes are refused; unlimited by default. */
+  readonly maxBytes?: number;
+  readonly logger?: Logger;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+  /** Names this boot of the machine; the machine's own by default. */
+  readonly bootIdentity?: string;
+  /** `fdatasync` by default. */
+  readonly syncFile?: SyncFile;
+}
+
+export interface EmbeddedStore {
+  readonly log: EventLog;
+  readonly sessions: SessionStore;
+  readonly leases: Leases;
+  /** Flushes what is pending, marks the directory as cleanly closed and gives it free. Calling it again is harmless. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_FLUSH_INTERVAL_MS = 1.5;
+
+/** Rejects with `EmbeddedStoreError`. */
+export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {
+  const { fsync, flushIntervalMs = DEFAULT_FLUSH_INTERVAL_MS, logger, now = Date.now } = options;
+  const { database, wal, epoch } = openFiles(options);
+  const deltas = new DeltaTable(database);
+  const answers = new AnswerTable(database, now);
+  const tidy = (): void => {
+    answers.prune();
+    deltas.deleteTrimmed();
+  };
+  const onBroken = (): void => markRun(database, 'unproven');
+  const commits = new GroupCommit({ database, deltas, wal, fsync, flushIntervalMs, logger, tidy, onBroken });
+  const writers = new SessionWriters(database, deltas);
+  const retention = new Retention({ database, commits, writers, deltas });
+
+  const finish = async (): Promise<void> => {
+    await commits.close();
+    try {
+      if (!commits.isBroken) {
+        database.syncCommits();
+        database.transaction(() => {
+          deltas.deleteTrimmed(1);
+          markRun(database, 'closed');
+        });
+      }
+    } finally {
+      try {
+        database.close();
+      } finally {
+        wal.close();
+      }
+    }
+  };
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => {
+    closing ??= finish();
+    return closing;
+  };
+  return {
+    log: new EmbeddedEventLog({ database, commits, writers, deltas, answers, epoch, now }),
+    sessions: new EmbeddedSessionStore({ database, commits, answers, retention, close }),
+    leases: new EmbeddedLeases(commits, writers),
+    close,
+  };
+}
+
+function openFiles(options: EmbeddedStoreOptions): { database: Database; wal: WriteAheadLog; epoch: string } {
+  const database = Database.open(options.dataDir, options.maxBytes);
+  try {
+    const epoch = beginRun(database, options.bootIdentity ?? readBootIdentity());
+    database.leaveSyncing();
+    const wal = new WriteAheadLog(database, { sync: options.syncFile, logger: options.logger });
+    return { database, wal, epoch };
+  } catch (cause) {
+    database.close();
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new EmbeddedStoreError(
+      'unusable',
+      options.dataDir,
+      `The data directory ${options.dataDir} can't be used: ${reason}`,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,71 @@
+/** The tables of the embedded store, and how an older file becomes a newer one. */
+
+/**
+ * One step per version: step n makes a file of version n into one of version n + 1. Steps are only ever added.
+ * `session` is the integer that stands for a session's id in every other table; it is never given twice.
+ */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+  CREATE TABLE sessions (
+    session INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    org_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    unfinished INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    json TEXT NOT NULL,
+    -- The highest seq that retention took.
+    floor_seq INTEGER NOT NULL DEFAULT 0
+  );
+  CREATE INDEX sessions_of_owner ON sessions (org_id, user_id, created_at, session);
+  CREATE INDEX sessions_unfinished ON sessions (session) WHERE unfinished = 1;
+  CREATE INDEX sessions_idle ON sessions (updated_at, session) WHERE unfinished = 0 AND status = 'idle';
+
+  CREATE TABLE events (
+    session INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    turn_id TEXT,
+    at INTEGER NOT NULL,
+    json TEXT NOT NULL,
+    PRIMARY KEY (session, seq)
+  ) WITHOUT ROWID;
+
+  -- One row per group commit: the deltas of all sessions in that group.
+  CREATE TABLE deltas (id INTEGER PRIMARY KEY, payload TEXT NOT NULL);
+
+  -- session 0 keeps the answers to session.create.
+  CREATE TABLE answers (
+    id INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL,
+    user_id TEXT NOT NULL,
+    org_id TEXT NOT NULL,
+    command_id TEXT NOT NULL,
+    body_hash TEXT NOT NULL,
+    result TEXT NOT NULL,
+    applied_at_seq INTEGER,
+    accepted_at INTEGER NOT NULL,
+    UNIQUE (session, user_id, org_id, command_id)
+  );
+  CREATE INDEX answers_by_age ON answers (accepted_at);
+
+  CREATE TABLE checkpoints (session INTEGER PRIMARY KEY, seq INTEGER NOT NULL, json TEXT NOT NULL);
+
+  CREATE TABLE feedback (
+    id INTEGER PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    turn_id TEXT,
+    rating TEXT NOT NULL,
+    comment TEXT,
+    at INTEGER NOT NULL
+  );
+  `,
+];
+
+export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -1,0 +1,2 @@
+/** Server tools behind HTTP. */
+export { createHttpTools, type HttpTools } from './http-tools.js';

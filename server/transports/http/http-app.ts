@@ -1,0 +1,43 @@
+/** The HTTP wire: every route, in the order in which a request meets them. */
+import express, { type Express, type Router } from 'express';
+import { MidstreamError, PATHS } from '../../../protocol/index.js';
+import { browserPolicy, securityHeaders } from './browser-policy.js';
+import { addChatRoutes } from './chat-routes.js';
+import { handleErrors, notFound } from './error-response.js';
+import { addEventRoutes } from './event-routes.js';
+import type { HttpDeps } from './http-deps.js';
+import { jsonBody } from './json-body.js';
+import { addPageRoutes } from './page-routes.js';
+import { addFeedbackRoute, addProbeRoutes, addToolRoutes } from './plain-routes.js';
+import { authenticate, withRequestId } from './request-context.js';
+import { addConversationRoutes, addSessionRoutes } from './session-routes.js';
+
+export function createHttpApp(deps: HttpDeps): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.use(withRequestId(deps.newId), securityHeaders, browserPolicy(deps.policy));
+
+  addProbeRoutes(app, deps);
+  if (deps.page !== undefined && !deps.verifier.required) addPageRoutes(app, deps.page);
+
+  // Who asks is settled before a byte of the body is read.
+  app.use(['/v1', '/chat', '/feedback', '/conversation'], authenticate(deps.verifier), jsonBody(deps.limits));
+  addApiRoutes(app, deps);
+
+  app.use(notFound);
+  app.use(handleErrors(deps.logger));
+  return app;
+}
+
+function addApiRoutes(router: Router, deps: HttpDeps): void {
+  router.get(PATHS.ws, () => {
+    throw new MidstreamError('invalid_request', 'This path takes WebSocket clients: send Upgrade: websocket');
+  });
+  addSessionRoutes(router, deps);
+  addEventRoutes(router, deps);
+  addToolRoutes(router, deps);
+  for (const path of [PATHS.chat, '/chat']) addChatRoutes(router, path, deps);
+  for (const path of [PATHS.feedback, '/feedback']) addFeedbackRoute(router, path, deps);
+  for (const path of ['/v1/conversations/:id', '/conversation/:id']) addConversationRoutes(router, path, deps);
+}

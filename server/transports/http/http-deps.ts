@@ -1,0 +1,36 @@
+/** What the HTTP transport is built from. */
+import type { Limits } from '../../../protocol/index.js';
+import type { Clock } from '../../ports/clock.js';
+import type { NewId } from '../../ports/identity.js';
+import type { Logger } from '../../ports/logger.js';
+import type { TokenVerifier } from '../../ports/token-verifier.js';
+import type { SessionApi } from '../../session/session-api.js';
+import type { OriginPolicy } from '../origin-policy.js';
+import type { SseStreams } from '../sse/index.js';
+
+export interface Probes {
+  /** Whether the store and the model can be used. Never rejects. */
+  ready(): Promise<{ ok: boolean; checks: Record<string, { ok: boolean; detail: string }> }>;
+  readonly version: string;
+}
+
+export interface Page {
+  /** Absolute path of the folder whose `index.html` is served at `/`. */
+  readonly directory: string;
+  /** Absolute path of the client's bundle, served as `/midstream-client.js`. */
+  readonly clientScript: string;
+}
+
+export interface HttpDeps {
+  readonly api: SessionApi;
+  readonly verifier: TokenVerifier;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly limits: Limits;
+  readonly newId: NewId;
+  readonly policy: OriginPolicy;
+  readonly streams: SseStreams;
+  readonly probes: Probes;
+  /** Served without a credential: only where none is asked for (dev). */
+  readonly page?: Page;
+}

@@ -1,0 +1,53 @@
+/** What an upgrade request must satisfy before it becomes a WebSocket; a refusal is a plain HTTP answer. */
+import { type IncomingMessage, STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { MidstreamError, PATHS, SUBPROTOCOL } from '../../../protocol/index.js';
+import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
+import { readCredential } from '../credential.js';
+import type { OriginPolicy } from '../origin-policy.js';
+import { retryAfterSeconds, toWireError } from '../wire-error.js';
+
+export interface UpgradeDeps {
+  readonly verifier: TokenVerifier;
+  readonly policy: OriginPolicy;
+  readonly isDraining: () => boolean;
+}
+
+const offers = (req: IncomingMessage): readonly string[] =>
+  (req.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
+
+/** Who asks; undefined where the first frame has to say it. Rejects with the refusal. */
+export async function admitUpgrade(req: IncomingMessage, deps: UpgradeDeps): Promise<Identity | undefined> {
+  const { verifier, policy } = deps;
+  if (req.url?.split('?', 1)[0] !== PATHS.ws)
+    throw new MidstreamError('not_found', `There is no WebSocket here; connect to ${PATHS.ws}`);
+  if (!policy.hostAllowed(req.headers))
+    throw new MidstreamError('forbidden', 'Without authentication this server answers to localhost only');
+  if (!policy.originAllowed(req.headers))
+    throw new MidstreamError('forbidden', 'This origin is not on the list; add it to MIDSTREAM_ORIGINS');
+  if (deps.isDraining()) throw new MidstreamError('draining');
+  if (!offers(req).includes(SUBPROTOCOL))
+    throw new MidstreamError('invalid_request', `Offer the subprotocol ${SUBPROTOCOL} (Sec-WebSocket-Protocol)`);
+  if (!verifier.required) return verifier.verify(undefined);
+  const credential = readCredential(req.headers);
+  return credential === undefined ? undefined : verifier.verify(credential);
+}
+
+/** Answers an upgrade request with an error and ends its socket. */
+export function refuseUpgrade(socket: Duplex, error: MidstreamError, requestId: string): void {
+  const { status } = error.row;
+  const body = JSON.stringify({ type: 'error', error: toWireError(error), request_id: requestId });
+  const retryAfter = retryAfterSeconds(error);
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Error'}`,
+    'Connection: close',
+    'Content-Type: application/json',
+    'X-Content-Type-Options: nosniff',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    `X-Request-Id: ${requestId}`,
+    ...(status === 401 ? ['WWW-Authenticate: Bearer'] : []),
+    ...(retryAfter === undefined ? [] : [`Retry-After: ${retryAfter}`]),
+    ...(error.row.retryable ? [] : ['x-should-retry: false']),
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+}

@@ -1,0 +1,156 @@
+/** The WebSocket wire: takes upgrades, keeps the connections, and lets them go at a shutdown. */
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer } from 'ws';
+import { CLOSE, type Limits, MidstreamError, SUBPROTOCOL } from '../../../protocol/index.js';
+import type { Clock } from '../../ports/clock.js';
+import type { NewId } from '../../ports/identity.js';
+import type { Logger } from '../../ports/logger.js';
+import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
+import type { SessionApi } from '../../session/session-api.js';
+import type { OriginPolicy } from '../origin-policy.js';
+import { toMidstreamError } from '../wire-error.js';
+import { AnnouncingSocket } from './announcing-socket.js';
+import { Connection } from './connection.js';
+import { Heartbeat } from './heartbeat.js';
+import { Liveness } from './liveness.js';
+import { SocketWriter } from './socket-writer.js';
+import { admitUpgrade, refuseUpgrade } from './upgrade.js';
+import { UserSeats } from './user-seats.js';
+
+export interface WsTransportDeps {
+  readonly api: SessionApi;
+  readonly verifier: TokenVerifier;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly limits: Limits;
+  readonly newId: NewId;
+  readonly policy: OriginPolicy;
+}
+
+export interface WsTransport {
+  /** For the `upgrade` event of an HTTP server, for every path. Never throws. */
+  handleUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Tells every client to connect elsewhere after about this long; new upgrades are refused. */
+  drain(reconnectAfterMs: number): void;
+  /** Closes every connection with 1001; resolves when the last one is gone. */
+  close(): Promise<void>;
+  readonly connectionCount: number;
+}
+
+/** How long a peer may take to answer a close frame. */
+const CLOSE_TIMEOUT_MS = 2_000;
+
+export function createWsTransport(deps: WsTransportDeps): WsTransport {
+  const { api, clock, limits, logger, newId, policy, verifier } = deps;
+  const connections = new Map<AnnouncingSocket, Connection>();
+  const heartbeat = new Heartbeat(clock);
+  const seats = new UserSeats(limits.sockets_per_user);
+  let draining = false;
+  let onLastGone: (() => void) | undefined;
+
+  const server = new WebSocketServer<typeof AnnouncingSocket>({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload: limits.frame_bytes_with_images,
+    WebSocket: AnnouncingSocket,
+    handleProtocols: () => SUBPROTOCOL,
+    ...{ closeTimeout: CLOSE_TIMEOUT_MS },
+  });
+
+  const takeSeat = (identity: Identity): (() => void) => {
+    if (!verifier.required) return () => {};
+    const release = seats.take(identity.principal);
+    if (release !== undefined) return release;
+    const message = `You have ${limits.sockets_per_user} connections open, the most one user may have; close one`;
+    throw new MidstreamError('rate_limited', message, { retryAfterMs: 1_000 });
+  };
+
+  const adopt = (
+    socket: AnnouncingSocket,
+    req: IncomingMessage,
+    identity: Identity | undefined,
+    seat: (() => void) | undefined,
+  ): void => {
+    let releaseSeat = seat;
+    const writer = new SocketWriter(socket, req.socket);
+    const connection = new Connection({
+      id: newId('conn'),
+      socket,
+      writer,
+      api,
+      verifier,
+      clock,
+      logger,
+      limits,
+      newId,
+      takeSeat: (admitted) => {
+        releaseSeat = takeSeat(admitted);
+      },
+    });
+    const liveness = new Liveness({
+      socket,
+      tcp: req.socket,
+      writer,
+      close: (code, reason) => connection.close(code, reason),
+    });
+    connections.set(socket, connection);
+    heartbeat.add(liveness);
+    socket.on('message', (data, isBinary) => connection.receive(data as Buffer, isBinary));
+    // A broken frame or connection; `ws` closes the socket itself, and 'close' follows.
+    socket.on('error', (error) => logger.debug('A WebSocket failed', { error: error.message }));
+    socket.on('close', () => {
+      heartbeat.remove(liveness);
+      connections.delete(socket);
+      releaseSeat?.();
+      connection.end();
+      if (connections.size === 0) onLastGone?.();
+    });
+    connection.open(identity);
+  };
+
+  const upgrade = async (req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
+    const identity = await admitUpgrade(req, { verifier, policy, isDraining: () => draining || api.draining });
+    if (socket.destroyed) return;
+    const seat = identity === undefined ? undefined : takeSeat(identity);
+    let upgraded = false;
+    server.handleUpgrade(req, socket, head, (ws) => {
+      upgraded = true;
+      adopt(ws, req, identity, seat);
+    });
+    // Refused by `ws` itself, for a header of the handshake was wrong.
+    if (!upgraded) seat?.();
+  };
+
+  return {
+    handleUpgrade(req, socket, head) {
+      const ignore = (): void => {};
+      socket.on('error', ignore);
+      upgrade(req, socket, head).catch((error: unknown) => {
+        const requestId = newId('req');
+        refuseUpgrade(socket, toMidstreamError(error, logger, requestId), requestId);
+      });
+    },
+
+    drain(reconnectAfterMs) {
+      draining = true;
+      for (const connection of connections.values())
+        connection.send({ type: 'connection.draining', reconnect_after_ms: reconnectAfterMs });
+    },
+
+    async close() {
+      draining = true;
+      const gone = new Promise<void>((resolve) => {
+        if (connections.size === 0) resolve();
+        else onLastGone = resolve;
+      });
+      for (const connection of connections.values()) connection.close(CLOSE.draining, 'The server is going down');
+      await gone;
+    },
+
+    get connectionCount() {
+      return connections.size;
+    },
+  };
+}

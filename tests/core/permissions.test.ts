@@ -1,0 +1,71 @@
+import { matches } from '../../server/core/patterns.js';
+import { canApprove, canUseModel, decide, maxTokensOf, type Policy } from '../../server/core/permissions.js';
+
+const policy: Policy = {
+  analyst: {
+    tools: {
+      allow: ['search_*', 'send_report'],
+      ask: ['send_*'],
+      deny: ['search_secret'],
+      input: { search_filings: { region: 'EU' } },
+    },
+    models: ['claude-sonnet-*'],
+    approve: [],
+    max_tokens: 100,
+  },
+  sender: { tools: { allow: ['send_*'] }, models: ['*'], approve: ['send_*'], max_tokens: 200 },
+};
+const fits = (schema: Readonly<Record<string, unknown>>, input: unknown) =>
+  (input as { region?: string }).region === schema['region'] ? undefined : 'region must be EU';
+const effect = (roles: string[][], tool: string, input?: object) =>
+  decide(policy, roles, tool, input as never, fits).effect;
+
+describe('the decision', () => {
+  it.each([
+    ['what no role names is denied', [['analyst']], 'other', {}, 'deny'],
+    ['a role that does not exist gives nothing', [['ghost']], 'search_web', {}, 'deny'],
+    ['nobody at all gives nothing', [], 'search_web', {}, 'deny'],
+    ['a pattern allows', [['analyst']], 'search_web', {}, 'allow'],
+    ['deny beats allow', [['analyst']], 'search_secret', {}, 'deny'],
+    ['within a role ask beats allow', [['analyst']], 'send_report', {}, 'ask'],
+    ['between roles allow beats ask', [['analyst', 'sender']], 'send_report', {}, 'allow'],
+    ['a deny in any role wins', [['sender', 'analyst']], 'search_secret', {}, 'deny'],
+    ['an input beyond the constraint is denied', [['analyst']], 'search_filings', { region: 'US' }, 'deny'],
+    ['an input within the constraint is allowed', [['analyst']], 'search_filings', { region: 'EU' }, 'allow'],
+    ['without an input the offer is asked for', [['analyst']], 'search_filings', undefined, 'allow'],
+    ['everybody who takes part must be allowed', [['sender'], ['ghost']], 'send_x', {}, 'deny'],
+    ['what one must ask for, all ask for', [['sender'], ['analyst']], 'send_x', {}, 'ask'],
+  ] as const)('[TOOL-1] %s', (_name, roles, tool, input, expected) => {
+    expect(effect(roles as never, tool, input)).toBe(expected);
+  });
+
+  it('names the rule', () => {
+    expect(decide(policy, [['analyst']], 'search_secret', {}, fits).rule).toBe('role analyst: deny search_secret');
+  });
+
+  it('limits models, approvals and tokens by role, the most generous wins', () => {
+    expect(canUseModel(policy, ['analyst'], 'claude-opus-5')).toBe(false);
+    expect(canUseModel(policy, ['analyst', 'sender'], 'claude-opus-5')).toBe(true);
+    expect(canApprove(policy, ['analyst'], 'send_x')).toBe(false);
+    expect(canApprove(policy, ['sender'], 'send_x')).toBe(true);
+    expect(maxTokensOf(policy, ['analyst', 'sender'])).toBe(200);
+  });
+});
+
+describe('patterns', () => {
+  it.each([
+    ['*', 'anything', true],
+    ['a*', 'abc', true],
+    ['a*', 'ba', false],
+    ['*c', 'abc', true],
+    ['a*c', 'ac', true],
+    ['a*c', 'acb', false],
+    ['a*b*c', 'aXbYc', true],
+    ['a*bc*c', 'abc', false],
+    ['a.c', 'abc', false],
+    ['abc', 'abc', true],
+    ['ab*ba', 'aba', false],
+  ])('%s against %s is %s', (pattern, name, expected) => {
+    expect(matches(pattern, name)).toBe(expected);
+  });
+});

@@ -1,0 +1,111 @@
+import { mergeDeltas } from '../../server/core/delta-merge.js';
+import { type LogRecord, toDeltaRecord, toFrame } from '../../server/core/log-record.js';
+import { toCostNanoUsd, toModelFacts } from '../../server/core/prices.js';
+import { toRetryDelayMs } from '../../server/core/retry-policy.js';
+import { createRandom } from './support/random.js';
+
+describe('frames', () => {
+  it('[LOG-3] name the seq before them only where it is not the one before', () => {
+    const delta = toDeltaRecord(7, 'turn_1', 'sevt_1', 'text', 0, 'a "quoted" \u2028 text');
+    expect(toFrame('sesn_1', delta, 6)).not.toContain('prev_seq');
+    expect(JSON.parse(toFrame('sesn_1', delta, 3))).toEqual({
+      type: 'event_delta',
+      session_id: 'sesn_1',
+      turn_id: 'turn_1',
+      event_id: 'sevt_1',
+      delta: { type: 'content_delta', index: 0, content: { type: 'text', text: 'a "quoted" \u2028 text' } },
+      seq: 7,
+      prev_seq: 3,
+    });
+  });
+});
+
+describe('merging', () => {
+  it('[LOG-6] joins adjacent deltas of one event, index and channel, and loses nothing', () => {
+    const seed = Math.floor(Math.random() * 1e9);
+    const random = createRandom(seed);
+    for (let run = 0; run < 200; run++) {
+      const records: LogRecord[] = [];
+      for (let seq = 1; seq <= 40; seq++) {
+        if (random.chance(0.1)) records.push({ kind: 'event', seq, type: 'turn.started', turnId: 't', json: '{}' });
+        else
+          records.push(
+            toDeltaRecord(
+              seq,
+              't',
+              random.pick(['a', 'b']),
+              random.pick(['text', 'input']),
+              random.int(2),
+              random.pick(['x', '"', '\n', 'é']),
+            ),
+          );
+      }
+      const merged = mergeDeltas(records);
+      const said = (list: readonly LogRecord[]) =>
+        list.reduce<Record<string, string>>((sum, r) => {
+          if (r.kind === 'delta')
+            sum[`${r.eventId}/${r.channel}/${r.index}`] = (sum[`${r.eventId}/${r.channel}/${r.index}`] ?? '') + r.text;
+          return sum;
+        }, {});
+      expect({ seed, said: said(merged) }).toEqual({ seed, said: said(records) });
+      expect(merged.at(-1)?.seq).toBe(40);
+      expect(merged.filter((r) => r.kind === 'event')).toEqual(records.filter((r) => r.kind === 'event'));
+      for (const record of merged) if (record.kind === 'delta') expect(JSON.parse(record.quoted)).toBe(record.text);
+      for (let i = 1; i < merged.length; i++) {
+        const [a, b] = [merged[i - 1], merged[i]];
+        if (a?.kind === 'delta' && b?.kind === 'delta')
+          expect([a.eventId, a.channel, a.index]).not.toEqual([b.eventId, b.channel, b.index]);
+      }
+    }
+  });
+});
+
+describe('the retry policy', () => {
+  const failed = {
+    attempt: 1,
+    maxAttempts: 4,
+    retryable: true,
+    delivered: false,
+    retryAfterMs: undefined,
+    random: 0.5,
+  };
+
+  it.each([
+    ['waits with jitter', {}, 375],
+    ['waits longer each time', { attempt: 3 }, 1_500],
+    ['never earlier than the provider asked', { retryAfterMs: 3_000 }, 3_063],
+    ['not after something was delivered', { delivered: true }, undefined],
+    ['not what is not retryable', { retryable: false }, undefined],
+    ['not beyond the attempts', { attempt: 4 }, undefined],
+    ['not where the provider asks for minutes', { retryAfterMs: 120_000 }, undefined],
+  ])('%s', (_name, change, expected) => {
+    expect(toRetryDelayMs({ ...failed, ...change })).toBe(expected);
+  });
+});
+
+describe('prices', () => {
+  const usage = {
+    input_tokens: 1_000_000,
+    output_tokens: 1_000_000,
+    cache_creation_input_tokens: 0,
+    cache_read_input_tokens: 0,
+  };
+
+  it('are integers of nano-dollars', () => {
+    expect(toCostNanoUsd(toModelFacts('claude-sonnet-5-5').price, usage)).toBe(12_000_000_000);
+    expect(toCostNanoUsd(toModelFacts('claude-haiku-5-5').price, { ...usage, input_tokens: 1, output_tokens: 1 })).toBe(
+      600,
+    );
+  });
+
+  it('of a long prompt apply to every token of the request', () => {
+    expect(toCostNanoUsd(toModelFacts('claude-haiku-5-5').price, { ...usage, output_tokens: 0 })).toBe(500_000_000);
+  });
+
+  it('are found by the longest name', () => {
+    expect(toModelFacts('claude-opus-5').price.input).toBe(5_000);
+    expect(toModelFacts('claude-opus-5-5').price.input).toBe(4_000);
+    expect(toModelFacts('claude-sonnet-5-5').forcesTools).toBe(false);
+    expect(toModelFacts('claude-sonnet-5').forcesTools).toBe(true);
+  });
+});
