@@ -4,7 +4,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MidstreamError } from '../../protocol/index.js';
-import { startTransports, type Transports, type TransportOptions } from './support/start-transports.js';
+import { startTransports, type TransportOptions, type Transports } from './support/start-transports.js';
 
 let t: Transports;
 const start = async (options: TransportOptions = {}): Promise<void> => {

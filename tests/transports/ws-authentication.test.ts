@@ -1,6 +1,7 @@
 /** The first frame, the deadline, renewal and expiry. */
-import { FrameClient } from './support/frame-client.js';
+
 import { TokenWatch } from '../../server/transports/ws/token-watch.js';
+import { FrameClient } from './support/frame-client.js';
 import { ManualClock } from './support/manual-clock.js';
 import { startTransports, type Transports } from './support/start-transports.js';
 

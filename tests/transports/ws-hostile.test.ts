@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { DEFAULT_LIMITS } from '../../protocol/index.js';
 import { OVERUSE_MS, RateMeter } from '../../server/transports/ws/rate-meter.js';
 import { FrameClient } from './support/frame-client.js';
-import { startTransports, type Transports, type TransportOptions } from './support/start-transports.js';
+import { startTransports, type TransportOptions, type Transports } from './support/start-transports.js';
 
 let t: Transports;
 const open = async (options: TransportOptions = {}): Promise<FrameClient> => {

@@ -1,6 +1,7 @@
 /** Heartbeat, slow consumers, drain and close. */
-import { FrameClient } from './support/frame-client.js';
+
 import type { FakeSubscription } from './support/fake-session-api.js';
+import { FrameClient } from './support/frame-client.js';
 import { startTransports, type Transports } from './support/start-transports.js';
 
 let t: Transports;

@@ -1,7 +1,7 @@
 /** What becomes a WebSocket, and what is refused before. */
 import { connect } from 'node:net';
 import { FrameClient, refusalOf } from './support/frame-client.js';
-import { startTransports, type Transports, type TransportOptions } from './support/start-transports.js';
+import { startTransports, type TransportOptions, type Transports } from './support/start-transports.js';
 
 let t: Transports;
 const start = async (options: TransportOptions): Promise<void> => {

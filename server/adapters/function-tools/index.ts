@@ -1,2 +1,2 @@
 /** Server tools as functions of this process. */
-export { createFunctionTools, type FunctionTool } from './function-tools.js';
+export { createFunctionTools, type FunctionTool, type FunctionToolContext } from './function-tools.js';

@@ -1,2 +1,2 @@
 /** Server tools behind HTTP. */
-export { createHttpTools, type HttpTools } from './http-tools.js';
+export { createHttpTools, type HttpToolConfig, type HttpTools, type HttpToolsDeps } from './http-tools.js';

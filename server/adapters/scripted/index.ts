@@ -1,6 +1,3 @@
-import type { Model } from '../../ports/model.js';
-export type Script = object;
-export const parseScript = (json: unknown): Script => json as Script;
-export function createScriptedModel(_options: { script?: Script }): Model {
-  throw new Error('not here yet');
-}
+/** The scripted model, for demos and for tests of what is built on this server. */
+export { parseScript, type Script, ScriptError, type ScriptInput, type ScriptMistake } from './script.js';
+export { createScriptedModel, type ScriptedModelOptions } from './scripted-model.js';

@@ -1,9 +1,9 @@
 /** What every request carries through the handlers: its id, and who asks. */
 import type { Request, RequestHandler, Response } from 'express';
+import { MidstreamError } from '../../../protocol/index.js';
 import type { NewId } from '../../ports/identity.js';
 import type { TokenVerifier } from '../../ports/token-verifier.js';
 import type { Caller } from '../../session/session-api.js';
-import { MidstreamError } from '../../../protocol/index.js';
 import { readCredential } from '../credential.js';
 
 interface Context {

@@ -2,8 +2,8 @@
 import { WebSocket } from 'ws';
 import {
   BOUNDS,
-  type ClientFrame,
   CLOSE,
+  type ClientFrame,
   type CloseCode,
   type ControlFrame,
   type Limits,
@@ -20,6 +20,7 @@ import type { AnnouncingSocket } from './announcing-socket.js';
 import { FirstFrame } from './first-frame.js';
 import { readFrame } from './frame-reader.js';
 import { RateMeter } from './rate-meter.js';
+import { SignIn } from './sign-in.js';
 import { SocketSink } from './socket-sink.js';
 import type { SocketWriter } from './socket-writer.js';
 import { Subscriptions } from './subscriptions.js';
@@ -51,6 +52,7 @@ export class Connection {
   private readonly subscriptions: Subscriptions;
   private readonly tokenWatch: TokenWatch;
   private readonly rate: RateMeter | undefined;
+  private readonly signIn: SignIn;
 
   constructor(private readonly deps: ConnectionDeps) {
     const { api, clock, limits, verifier, writer } = deps;
@@ -58,6 +60,12 @@ export class Connection {
     this.firstFrame = new FirstFrame(clock, () =>
       this.close(CLOSE.unauthenticated, 'No connection.authenticate came within 5 s'),
     );
+    this.signIn = new SignIn({
+      ...deps,
+      isEnded: () => this.ended,
+      accept: (id, expiresAt) => this.accept(id, undefined, { result: { expires_at: toTime(expiresAt) } }),
+      refuse: (id, error, requestId) => this.refuse(id, undefined, error, requestId),
+    });
     this.tokenWatch = new TokenWatch({
       clock,
       onExpiring: (expiresAt) =>
@@ -141,7 +149,7 @@ export class Connection {
         this.send({ type: 'pong', id: command.id });
         return;
       case 'connection.authenticate':
-        this.authenticate(command.id, command.token, (renewed) => this.renew(identity, renewed));
+        this.signIn.answer(command, (renewed) => this.renew(identity, renewed));
         return;
       default: {
         const sessionId = 'session_id' in command ? command.session_id : undefined;
@@ -171,9 +179,8 @@ export class Connection {
     }
     this.firstFrame.hold();
     this.deps.socket.pause();
-    this.authenticate(
-      command.id,
-      command.token,
+    this.signIn.answer(
+      command,
       (identity) => {
         this.deps.takeSeat(identity);
         return () => {
@@ -181,10 +188,7 @@ export class Connection {
           this.deps.socket.resume();
         };
       },
-      (error) => {
-        const { close = CLOSE.unauthenticated } = error.row as { close?: CloseCode };
-        this.close(close, error.message);
-      },
+      ({ row, message }) => this.close((row as { close?: CloseCode }).close ?? CLOSE.unauthenticated, message),
     );
   }
 
@@ -192,32 +196,6 @@ export class Connection {
   private refuseFrame(id: string, sessionId: string | undefined, error: MidstreamError): void {
     this.refuse(id, sessionId, error);
     if (this.identity === undefined) this.close(CLOSE.unauthenticated, error.message);
-  }
-
-  /**
-   * Verifies a token and answers. `take` may refuse by throwing; what it returns runs after the reply went out.
-   */
-  private authenticate(
-    commandId: string,
-    token: string,
-    take: (identity: Identity) => () => void,
-    onRefused: (error: MidstreamError) => void = () => {},
-  ): void {
-    const { verifier, newId, logger } = this.deps;
-    const requestId = newId('req');
-    verifier
-      .verify(verifier.required ? token : undefined)
-      .then((identity) => {
-        if (this.ended) return;
-        const proceed = take(identity);
-        this.accept(commandId, undefined, { result: { expires_at: toTime(identity.expiresAt) } });
-        proceed();
-      })
-      .catch((error: unknown) => {
-        const known = toMidstreamError(error, logger, requestId);
-        this.refuse(commandId, undefined, known, requestId);
-        onRefused(known);
-      });
   }
 
   private renew(current: Identity, renewed: Identity): () => void {

@@ -13,8 +13,8 @@ import type { LogQuery, StoredEvent } from '../../../server/ports/event-log.js';
 import type { ToolDefinition } from '../../../server/ports/tool-runner.js';
 import type {
   Accepted,
-  AttachRequest,
   Attachment,
+  AttachRequest,
   Caller,
   Command,
   Echoes,

@@ -1,0 +1,20 @@
+import { startPageServer, launchBrowser } from './support.js';
+import { createClient } from '../../client-sdk/index.js';
+it('tries', async () => {
+  const server = await startPageServer();
+  const client = createClient({ url: server.url, onStatus: (s) => console.log(JSON.stringify(s)) });
+  const session = await client.createSession();
+  const turn = session.prompt('Say hello in exactly 3 words.');
+  for await (const e of turn) console.log(JSON.stringify(e));
+  console.log(await turn.text, JSON.stringify(session.transcript));
+  client.close();
+  const browser = await launchBrowser();
+  const page = await browser.newPage();
+  page.on('console', (m) => console.log('PAGE', m.text()));
+  page.on('pageerror', (m) => console.log('PAGEERR', m.message));
+  await page.goto(server.url);
+  await page.waitForSelector('[data-state=ready]');
+  await page.screenshot({ path: '/tmp/shot.png' });
+  await browser.close();
+  await server.stop();
+}, 20000);

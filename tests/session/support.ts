@@ -1,0 +1,259 @@
+/** A session room on the real embedded store, with a clock, a model and sockets that a test moves by hand. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  type CloseCode,
+  type ControlFrame,
+  DEFAULT_LIMITS,
+  type Principal,
+  type Session,
+  type SessionEvent,
+  type TurnCommand,
+} from '../../protocol/index.js';
+import { createInputValidator } from '../../server/adapters/ajv/index.js';
+import { createUnlimitedLedger, type EmbeddedStore, openEmbeddedStore } from '../../server/adapters/embedded/index.js';
+import { createFunctionTools, type FunctionTool } from '../../server/adapters/function-tools/index.js';
+import { createNewId } from '../../server/adapters/system/index.js';
+import { silentLogger } from '../../server/adapters/winston/index.js';
+import { OPEN_POLICY } from '../../server/core/permissions.js';
+import { UNKNOWN_MODEL } from '../../server/core/prices.js';
+import type { EventLog } from '../../server/ports/event-log.js';
+import type { Model, ModelEnd, ModelEvent, ModelRequest } from '../../server/ports/model.js';
+import { createDirectory } from '../../server/session/directory.js';
+import {
+  type Attachment,
+  type Caller,
+  type FrameSink,
+  type LogRecord,
+  toFrame,
+} from '../../server/session/session-api.js';
+import { createSessionRoom, type SessionRoom } from '../../server/session/session-room.js';
+import { createToolCatalog } from '../../server/session/tool-catalog.js';
+import { FakeClock } from '../support/fake-clock.js';
+
+export const LOCAL: Principal = { user_id: 'local', org_id: 'local', roles: ['admin'] };
+
+/** A request that waits for the test to stream its reply. */
+export interface OpenRequest {
+  readonly request: ModelRequest;
+  readonly signal: AbortSignal;
+  stream(...events: ModelEvent[]): void;
+  end(end?: ModelEnd): void;
+}
+
+export class HandModel implements Model {
+  readonly requests: OpenRequest[] = [];
+  #waiting: (() => void)[] = [];
+
+  stream(
+    request: ModelRequest,
+    onEvents: (events: readonly ModelEvent[]) => void,
+    signal: AbortSignal,
+  ): Promise<ModelEnd> {
+    return new Promise((resolve) => {
+      signal.addEventListener('abort', () => resolve({ type: 'aborted' }));
+      this.requests.push({
+        request,
+        signal,
+        stream: (...events) => onEvents(events),
+        end: (end = { type: 'complete' }) => resolve(end),
+      });
+      for (const wake of this.#waiting.splice(0)) wake();
+    });
+  }
+
+  status() {
+    return { ok: true, detail: 'by hand' };
+  }
+
+  /** The nth request, from 1, as soon as it is there. */
+  async request(n: number): Promise<OpenRequest> {
+    while (this.requests.length < n) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    return this.requests[n - 1] as OpenRequest;
+  }
+}
+
+export class TestSink implements FrameSink {
+  readonly frames: SessionEvent[] = [];
+  readonly controls: ControlFrame[] = [];
+  readonly texts: string[] = [];
+  closed: { code: CloseCode; reason: string } | undefined;
+  flushes = 0;
+  /** While true, the socket takes nothing more. */
+  isFull = false;
+  #onDrain: (() => void) | undefined;
+  #waiting: { until: () => boolean; resolve: () => void }[] = [];
+
+  constructor(private readonly sessionId: string) {}
+
+  write(record: LogRecord, prevSeq: number): void {
+    const text = toFrame(this.sessionId, record, prevSeq);
+    this.texts.push(text);
+    this.frames.push(JSON.parse(text) as SessionEvent);
+  }
+
+  flush(onDrain: () => void): boolean {
+    this.flushes++;
+    this.#onDrain = onDrain;
+    this.#wake();
+    return !this.isFull;
+  }
+
+  control(frame: ControlFrame): void {
+    this.controls.push(frame);
+    this.#wake();
+  }
+
+  close(code: CloseCode, reason: string): void {
+    this.closed = { code, reason };
+    this.#wake();
+  }
+
+  drain(): void {
+    this.isFull = false;
+    this.#onDrain?.();
+  }
+
+  has(type: string): boolean {
+    return this.frames.some((frame) => frame.type === type);
+  }
+
+  async until(condition: () => boolean): Promise<void> {
+    if (!condition()) await new Promise<void>((resolve) => this.#waiting.push({ until: condition, resolve }));
+  }
+
+  /** LOG-3, as a client checks it. */
+  checkOrder(after: number): void {
+    let last = after;
+    for (const { seq, prev_seq } of this.frames) {
+      if ((prev_seq ?? seq - 1) !== last) throw new Error(`LOG-3: ${seq} (prev ${prev_seq}) after ${last}`);
+      last = seq;
+    }
+  }
+
+  text(): string {
+    return this.frames
+      .map((f) => (f.type === 'event_delta' && f.delta.type === 'content_delta' ? f.delta.content.text : ''))
+      .join('');
+  }
+
+  #wake(): void {
+    const ready = this.#waiting.filter((w) => w.until());
+    this.#waiting = this.#waiting.filter((w) => !ready.includes(w));
+    for (const { resolve } of ready) resolve();
+  }
+}
+
+export interface RoomOptions {
+  readonly dataDir?: string;
+  readonly tools?: readonly FunctionTool[];
+  /** Stands between the room and the store's log. */
+  readonly wrapLog?: (log: EventLog) => EventLog;
+}
+
+export interface TestRoom {
+  readonly room: SessionRoom;
+  readonly store: EmbeddedStore;
+  readonly clock: FakeClock;
+  readonly model: HandModel;
+  readonly dataDir: string;
+  readonly caller: Caller;
+  create(): Promise<Session>;
+  send(command: object): ReturnType<SessionRoom['api']['dispatch']>;
+  watch(
+    sessionId: string,
+    options?: { afterSeq?: number | 'head'; epoch?: string; deltas?: boolean; full?: boolean },
+  ): Promise<{ sink: TestSink; attachment: Attachment }>;
+  stop(): Promise<void>;
+}
+
+export async function startRoom({
+  dataDir: given,
+  tools = [],
+  wrapLog = (log) => log,
+}: RoomOptions = {}): Promise<TestRoom> {
+  const dataDir = given ?? mkdtempSync(join(tmpdir(), 'midstream-room-'));
+  const clock = new FakeClock();
+  const model = new HandModel();
+  const store = await openEmbeddedStore({ dataDir, fsync: 'off', now: () => clock.now() });
+  const validator = createInputValidator();
+  const room = createSessionRoom({
+    log: wrapLog(store.log),
+    sessions: store.sessions,
+    leases: store.leases,
+    ledger: createUnlimitedLedger(),
+    model,
+    tools: createToolCatalog([createFunctionTools(tools)]),
+    validator,
+    clock,
+    newId: createNewId(),
+    random: () => 0.5,
+    logger: silentLogger,
+    limits: DEFAULT_LIMITS,
+    agents: {
+      named: {
+        default: {
+          model: 'scripted',
+          system: null,
+          tools: ['*'],
+          max_tokens: 1_000,
+          max_steps: 8,
+          deadline_ms: 300_000,
+        },
+      },
+    },
+    policy: OPEN_POLICY,
+    directory: createDirectory([LOCAL]),
+    factsOf: () => UNKNOWN_MODEL,
+    mayRegister: () => true,
+    approvalTimeoutMs: 600_000,
+  });
+  await room.recover();
+  const caller: Caller = { principal: LOCAL, connectionId: 'conn_1', requestId: 'req_1' };
+  let ids = 0;
+  return {
+    room,
+    store,
+    clock,
+    model,
+    dataDir,
+    caller,
+    async create() {
+      const { result } = await room.api.dispatch(caller, { type: 'session.create', id: `create${++ids}` });
+      return result.session as Session;
+    },
+    send: (command) => room.api.dispatch(caller, { id: `c${++ids}`, ...command } as TurnCommand),
+    async watch(sessionId, { afterSeq, epoch, deltas = true, full = false } = {}) {
+      const sink = new TestSink(sessionId);
+      sink.isFull = full;
+      const attachment = await room.api.attach(caller, { sessionId, afterSeq, epoch, deltas }, sink);
+      attachment.start();
+      return { sink, attachment };
+    },
+    async stop() {
+      await room.close();
+      await store.close();
+      if (given === undefined) rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+export const say = (sessionId: string, text: string, extra: object = {}): object => ({
+  type: 'user.message',
+  session_id: sessionId,
+  content: [{ type: 'text', text }],
+  ...extra,
+});
+
+export const usage = { input_tokens: 5, output_tokens: 1, cache_creation_input_tokens: 0, cache_read_input_tokens: 0 };
+
+export const opened: readonly ModelEvent[] = [
+  { type: 'message_start', usage },
+  { type: 'block_start', index: 0, block: { type: 'text', text: '' } },
+];
+export const closed: readonly ModelEvent[] = [
+  { type: 'block_stop', index: 0 },
+  { type: 'message_delta', stopReason: 'end_turn', usage: { output_tokens: 9 } },
+];
+export const words = (...said: string[]): ModelEvent[] => said.map((text) => ({ type: 'text', index: 0, text }));
