@@ -9,7 +9,7 @@ const LONG = Array.from({ length: 400 }, (_, n) => `word${n}`).join(' ');
 const script = {
   turns: [
     { match: { text: 'slowly' }, steps: [{ blocks: [{ type: 'text', text: LONG, tokens_per_second: 200 }] }] },
-    { match: { text: 'much' }, steps: [{ blocks: [{ type: 'text', text: LONG.repeat(400) }] }] },
+    { match: { text: 'much' }, steps: [{ blocks: [{ type: 'text', text: LONG.repeat(200) }] }] },
     {
       match: { text: 'look' },
       steps: [
@@ -140,7 +140,7 @@ it('[LOG-6] a watcher that does not read delays nobody, and has the whole text w
   // Compared by length and end: a difference of a megabyte is no use to print.
   const told = textOf(logged(quick));
   expect([told.length, told === text]).toEqual([text.length, true]);
-  expect(text.length).toBeGreaterThan(1_000_000);
+  expect(text.length).toBeGreaterThan(500_000);
   slow.socket.resume();
   await slow.ofType('turn.ended');
   expectChain(logged(slow), 0);
@@ -227,7 +227,7 @@ describe('chat', () => {
   it('[CAN-3] a client that goes away cancels its turn, and what was said stays', async () => {
     const stream = new SseReader(await post('/v1/chat', { message: 'slowly' }));
     await stream.until((r) => r.events.filter((e) => e.event === 'token').length > 5);
-    const { conversation_id } = stream.events[0]?.data;
+    const conversation_id = stream.events[0]?.data.conversation_id as string;
     await stream.cancel();
     const log = new SseReader(await fetch(`${s.url}/v1/sessions/${conversation_id}/events/stream?after_seq=0`));
     await log.until((r) => r.events.some((e) => e.event === 'turn.ended'));
@@ -242,7 +242,7 @@ describe('chat', () => {
   it('on_disconnect: continue lets the turn end by itself', async () => {
     const stream = new SseReader(await post('/v1/chat', { message: 'hi', on_disconnect: 'continue' }));
     await stream.until((r) => r.events.length > 0);
-    const { conversation_id } = stream.events[0]?.data;
+    const conversation_id = stream.events[0]?.data.conversation_id as string;
     await stream.cancel();
     const log = new SseReader(await fetch(`${s.url}/v1/sessions/${conversation_id}/events/stream?after_seq=0`));
     await log.until((r) => r.events.some((e) => e.event === 'turn.ended'));

@@ -1,6 +1,5 @@
 /** `/v1/sessions`: create, list, read, delete, and the history as messages. */
 import type { Request, Router } from 'express';
-import { z } from 'zod';
 import { sessionCreateBodySchema } from '../../../protocol/index.js';
 import { parseBy } from '../issue-sentence.js';
 import { only } from './error-response.js';
@@ -8,35 +7,14 @@ import type { HttpDeps } from './http-deps.js';
 import { readIdempotencyKey, toCommandId } from './idempotency.js';
 import { numberParam, textParam } from './query.js';
 import { callerOf, param } from './request-context.js';
+import { withoutSdkFields } from './sdk-session-fields.js';
 import { toSessionResource } from './session-resource.js';
 
 const DEFAULT_PAGE = 20;
 const MAX_PAGE = 100;
 
-/** Sent by the official SDK; taken where they ask for nothing that this server doesn't do. */
-const sdkFields = {
-  environment_id: z.string().max(200).nullish(),
-  budget: z.null('is not taken; budgets belong to roles').optional(),
-  initial_events: z.array(z.unknown()).max(0, 'must be empty; send them to /v1/sessions/{id}/events').optional(),
-  resources: z.array(z.unknown()).max(0, 'must be empty; this server mounts nothing').optional(),
-  vault_ids: z.array(z.unknown()).max(0, 'must be empty; this server has no vaults').optional(),
-};
-const agentReference = z.strictObject({
-  type: z.literal('agent'),
-  id: z.string().min(1).max(100),
-  version: z.int().optional(),
-});
-const createBody = sessionCreateBodySchema.extend(sdkFields);
-
-/** The SDK may name an agent by an object; here an agent's name is its id. */
-function withAgentName(body: unknown): unknown {
-  const { agent } = body as { agent?: unknown };
-  const reference = agentReference.safeParse(agent);
-  return reference.success ? { ...(body as object), agent: reference.data.id } : body;
-}
-
 function readCreate(req: Request, deps: HttpDeps) {
-  const { agent, title, metadata } = parseBy(createBody, withAgentName(req.body));
+  const { agent, title, metadata } = parseBy(sessionCreateBodySchema, withoutSdkFields(req.body as object));
   const key = readIdempotencyKey(req);
   return {
     type: 'session.create' as const,

@@ -39,6 +39,8 @@ const composer = createComposer({
 });
 
 byId('drop').addEventListener('click', () => client.drop({ offlineMs: OFFLINE_MS }));
+for (const suggestion of byId('welcome').querySelectorAll('button'))
+  suggestion.addEventListener('click', () => session?.prompt(suggestion.textContent).accepted.catch(showError));
 byId('new-session').addEventListener('click', () => {
   location.hash = '';
   location.reload();

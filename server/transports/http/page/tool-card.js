@@ -108,7 +108,7 @@ function createApproval(item, decide) {
   input.spellcheck = false;
   const reason = /** @type {HTMLInputElement} */ (make('input', ''));
   reason.type = 'text';
-  reason.placeholder = 'Told to the model when you deny';
+  reason.placeholder = 'The model is told';
   const problem = make('p', 'problem');
   problem.setAttribute('role', 'alert');
   const approve = /** @type {HTMLButtonElement} */ (make('button', 'approve'));
@@ -144,7 +144,7 @@ function createApproval(item, decide) {
     'div',
     'approval',
     labelled('Input, as it will run', input),
-    labelled('Reason', reason),
+    labelled('Reason, if you deny', reason),
     problem,
     make('div', 'approval-actions', approve, deny),
   );

@@ -135,4 +135,4 @@ function toEndLine(item) {
 export const formatTokens = (count) => count.toLocaleString('en');
 
 /** @param {number} usd */
-export const formatCost = (usd) => `$${usd.toFixed(usd < 0.1 ? 4 : 2)}`;
+export const formatCost = (usd) => (usd === 0 ? '$0' : `$${usd.toFixed(usd < 0.1 ? 4 : 2)}`);
