@@ -29,9 +29,9 @@ const adapter = (name: string, ...packages: string[]): Room => ({
   node: 'any',
 });
 
-const transport = (name: string, ...packages: string[]): Room => ({
+const transport = (name: string, packages: readonly string[] = [], from: readonly string[] = []): Room => ({
   at: `server/transports/${name}`,
-  from: ['protocol/', 'server/session/session-api.ts', ...(name === '' ? [] : SHARED_BY_TRANSPORTS)],
+  from: ['protocol/', 'server/session/session-api.ts', ...(name === '' ? [] : SHARED_BY_TRANSPORTS), ...from],
   typesFrom: ['server/ports/'],
   packages,
   node: 'any',
@@ -57,9 +57,10 @@ export const ROOMS: readonly Room[] = [
   adapter('system'),
   adapter('winston', 'winston'),
   transport(''),
-  transport('http/', 'express'),
-  transport('sse/', 'express'),
-  transport('ws/', 'ws'),
+  // SSE is answered on routes of HTTP.
+  transport('http/', ['express'], ['server/transports/sse/index.ts']),
+  transport('sse/', ['express']),
+  transport('ws/', ['ws']),
   { at: 'server/app.ts', from: SERVER, node: 'any' },
   { at: 'server/index.ts', from: SERVER, node: 'any' },
   { at: 'server/testing.ts', from: SERVER, node: 'any' },
@@ -213,13 +214,13 @@ function toName(node: ts.Node): string | undefined {
   return isProperty || isDeclared ? undefined : node.text;
 }
 
-/** Imports that are left after compilation and lead back to where they began. */
+/** Imports, of types too, that lead back to where they began: such files can only be understood together. */
 function findCycles(files: readonly SourceFile[], sources: Sources): string[] {
   const edges = new Map(
     files.map(({ path, imports }) => [
       path,
       imports
-        .filter(({ specifier, isType }) => specifier.startsWith('.') && !isType)
+        .filter(({ specifier }) => specifier.startsWith('.'))
         .map(({ specifier }) => resolve(path, specifier))
         .filter((target) => sources.has(target)),
     ]),

@@ -151,8 +151,17 @@ describe('a cycle', () => {
     ]);
   });
 
-  it('of which a part is types only is none once it is compiled', () => {
-    expect(violationsOf(ring('import type'))).toEqual([]);
+  it('is found where a part of it is types only', () => {
+    expect(violationsOf(ring('import type'))).toHaveLength(1);
+  });
+
+  it('is not seen where two ways lead to one file', () => {
+    const diamond = {
+      ...ring('import'),
+      'server/core/c.ts': '',
+      'server/core/d.ts': "import './b.js';\nimport './a.js';\n",
+    };
+    expect(violationsOf(diamond)).toEqual([]);
   });
 });
 

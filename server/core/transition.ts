@@ -4,6 +4,7 @@ import type {
   CommandResult,
   ErrorBody,
   ErrorCode,
+  ErrorExtras,
   LoggedEvent,
   Message,
   Principal,
@@ -45,6 +46,8 @@ export interface StepContext {
   readonly mayRegister: (toolName: string) => boolean;
   readonly factsOf: (model: string) => ModelFacts;
   readonly draining: boolean;
+  /** Whether this node runs as many turns as it may. */
+  readonly isOverloaded: () => boolean;
 }
 
 /** Names one model request. */
@@ -70,7 +73,9 @@ export type Effect =
       readonly type: 'reserve';
       readonly key: RequestKey;
       readonly payer: Participant;
-      readonly request: PlannedRequest;
+      readonly model: string;
+      readonly inputTokens: number;
+      readonly outputTokens: number;
       readonly tags: readonly string[];
     }
   | { readonly type: 'request_model'; readonly request: PlannedRequest }
@@ -158,7 +163,10 @@ export class Transition {
 }
 
 /** A refusal: nothing changed. */
-export const refuse = (code: ErrorCode, message?: string): Reply => ({ ok: false, error: toErrorBody(code, message) });
+export const refuse = (code: ErrorCode, message?: string, extras?: ErrorExtras): Reply => ({
+  ok: false,
+  error: toErrorBody(code, message, extras),
+});
 
 export const time = (ms: number): string => new Date(ms).toISOString();
 

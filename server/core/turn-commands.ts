@@ -17,6 +17,8 @@ import { type Reply, refuse, type Sender, type Transition } from './transition.j
 import { endTurn } from './turn-end.js';
 import { startNext } from './turn-start.js';
 
+const OVERLOADED_RETRY_MS = 1_000;
+
 /** `hold`: whether the budget of the first request is held already, where the command starts a turn (BUD-3). */
 export function onCommand(t: Transition, command: TurnCommand, sender: Sender, hold: 'held' | 'needed'): Reply {
   if (t.state.deleted) return refuse('session_not_found');
@@ -75,6 +77,7 @@ function refuseMessage(t: Transition, command: UserMessage, from: Participant): 
   const { state, ctx } = t;
   const isBusy = state.turn !== undefined;
   if (ctx.draining && !isBusy) return refuse('draining');
+  if (!isBusy && ctx.isOverloaded()) return refuse('overloaded', undefined, { retryAfterMs: OVERLOADED_RETRY_MS });
   if (isBusy && command.on_busy === 'reject') return refuse('busy');
   const isQueued = isBusy && (command.on_busy ?? 'queue') === 'queue';
   if (isQueued && state.queue.length >= ctx.limits.queued_turns)

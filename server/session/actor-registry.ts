@@ -58,6 +58,11 @@ export class ActorRegistry {
     return [...this.#actors.values()].map((live) => live.actor);
   }
 
+  /** The session's actor where it is open. */
+  find(sessionId: string): SessionActor | undefined {
+    return this.#actors.get(sessionId)?.actor;
+  }
+
   /** The session's actor, opened where it isn't. Rejects with `session_not_found`. */
   async get(sessionId: string): Promise<SessionActor> {
     const opened = this.#actors.get(sessionId);

@@ -2,21 +2,22 @@
  * The only writer of one session's log. It steps the machine, appends what came of it, and when that is in the log
  * shows it, acts on it and replies.
  */
-import { MidstreamError, type ToolsRegister, type ToolsUnregister, type TurnCommand } from '../../protocol/index.js';
-import { nextWakeAt } from '../core/clock-input.js';
+import type { EventOf, ToolsRegister, ToolsUnregister, TurnCommand } from '../../protocol/index.js';
 import type { LogRecord } from '../core/log-record.js';
 import type { SessionState } from '../core/session-state.js';
 import { toSession } from '../core/snapshot.js';
-import type { Effect, Reply, Sender, StepContext } from '../core/transition.js';
+import type { Effect, StepContext } from '../core/transition.js';
 import { type Input, type Step, step } from '../core/turn-machine.js';
-import type { Clock, Timer } from '../ports/clock.js';
-import type { CommandAnswer, EventLog, RowChange } from '../ports/event-log.js';
-import type { Hold } from '../ports/ledger.js';
+import type { Clock } from '../ports/clock.js';
+import type { EventLog, RowChange } from '../ports/event-log.js';
 import type { Logger } from '../ports/logger.js';
-import { type CommandMemory, toBodyHash } from './command-memory.js';
+import { type Carried, CommandDesk, type Outcome } from './command-desk.js';
+import type { CommandMemory } from './command-memory.js';
+import { Refused, toAccepted, toSender, unavailable } from './replies.js';
 import type { Accepted, Caller } from './session-api.js';
 import type { SessionFeed } from './session-feed.js';
 import type { TurnRunner } from './turn-runner.js';
+import { WakeTimer } from './wake-timer.js';
 
 export interface ActorDeps {
   readonly log: EventLog;
@@ -32,38 +33,38 @@ export interface ActorDeps {
   readonly onFail: () => void;
 }
 
-/** What one or more steps came to. */
-interface Outcome {
-  readonly records: readonly LogRecord[];
-  readonly effects: readonly Effect[];
-  readonly answers: readonly CommandAnswer[];
-}
-
-export interface Carried {
-  readonly accepted: Accepted;
-  /** The logged echo, where this call logged it. */
-  readonly echo: string | undefined;
-}
-
 export class SessionActor {
   readonly feed: SessionFeed;
   readonly #deps: ActorDeps;
   readonly #runner: TurnRunner;
+  readonly #desk: CommandDesk;
+  readonly #wakeTimer: WakeTimer;
   #state: SessionState;
-  #timer: Timer | undefined;
-  #wakeAt: number | undefined;
   /** The seq before the blocks that are still open; their deltas are kept (LOG-5). */
   #openSince: number | undefined;
   #flushed: Promise<unknown> = Promise.resolve();
-  /** Opens when the commands before have been stepped (CMD-5). */
-  #turnstile: Promise<unknown> = Promise.resolve();
   #isDead = false;
 
   constructor(deps: ActorDeps, state: SessionState) {
     this.#deps = deps;
     this.feed = deps.feed;
     this.#state = state;
-    this.#runner = deps.createRunner((input) => this.send(input));
+    const { clock, context, logger, memory } = deps;
+    const runner = deps.createRunner((input) => this.send(input));
+    this.#runner = runner;
+    this.#wakeTimer = new WakeTimer(clock, () => this.send({ type: 'tick' })?.state);
+    this.#desk = new CommandDesk({
+      memory,
+      runner,
+      clock,
+      logger,
+      context,
+      state: () => {
+        if (this.#isDead) throw unavailable();
+        return this.#state;
+      },
+      commit: (outcome) => this.#commit(outcome),
+    });
   }
 
   get state(): SessionState {
@@ -82,10 +83,8 @@ export class SessionActor {
   /** Takes an input that is no user's command. Undefined where the actor is dead. */
   send(input: Input): Step | undefined {
     if (this.#isDead) return undefined;
-    const before = this.#state;
-    const next = step(before, input, this.#deps.context());
-    this.#state = next.state;
-    void this.#commit(before, { ...next, answers: [] }).catch(ignore);
+    const next = step(this.#state, input, this.#deps.context());
+    this.#commit({ ...next, answers: [] }).catch(ignore);
     return next;
   }
 
@@ -95,127 +94,45 @@ export class SessionActor {
     return toAccepted(reply);
   }
 
-  /** Carries out commands, in the order of the calls, all or none. Resolves when they took effect. */
-  async command(commands: readonly TurnCommand[], caller: Caller): Promise<readonly Carried[]> {
-    const entered = this.#turnstile.then(() => this.#enter(commands, caller));
-    this.#turnstile = entered.catch(ignore);
-    const { done } = await entered;
-    return done;
+  /** Carries out a command, in the order of the calls. Resolves when it took effect. */
+  async command(command: TurnCommand, caller: Caller): Promise<Accepted> {
+    try {
+      const [carried] = await this.#desk.carryOut([command], caller);
+      return (carried as Carried).accepted;
+    } catch (error) {
+      throw error instanceof Refused ? error.cause : error;
+    }
+  }
+
+  /** Carries out commands, in order, all or none. A refusal names its place as `details.index`. */
+  async batch(commands: readonly TurnCommand[], caller: Caller): Promise<readonly Carried[]> {
+    try {
+      return await this.#desk.carryOut(commands, caller);
+    } catch (error) {
+      throw error instanceof Refused ? error.withIndex() : error;
+    }
   }
 
   /** Ends all work without touching the log. */
   async stop(): Promise<void> {
     this.#isDead = true;
-    this.#timer?.cancel();
+    this.#wakeTimer.cancel();
     await this.#runner.stop();
   }
 
-  /** Resolves when the commands were stepped; `done`, when they took effect. */
-  async #enter(commands: readonly TurnCommand[], caller: Caller): Promise<{ done: Promise<readonly Carried[]> }> {
-    const { memory } = this.#deps;
-    const known: (Promise<Accepted> | undefined)[] = [];
-    for (const command of commands) {
-      const found = await memory.find(caller.principal, command.id, toBodyHash(command));
-      known.push(found && Promise.resolve(found));
-    }
-    const fresh = commands.filter((_, at) => known[at] === undefined);
-    if (fresh.length === 0) return { done: toCarried(known as Promise<Accepted>[]) };
-    const hold = await this.#holdFor(fresh, caller);
-    if (this.#isDead) throw unavailable();
-    const before = this.#state;
-    const { outcome, fates } = this.#stepAll(commands, known, caller, hold);
-    const committed = this.#commit(before, outcome);
-    const answers = fates.map(async (fate): Promise<Carried> => {
-      if (fate instanceof Promise) return { accepted: await fate, echo: undefined };
-      await committed;
-      return fate;
-    });
-    fates.forEach((fate, at) => {
-      const command = commands[at];
-      if (!command || fate instanceof Promise) return;
-      const answer = committed.then(() => fate.accepted);
-      memory.remember(caller.principal, command.id, { bodyHash: toBodyHash(command), answer });
-    });
-    return { done: Promise.all(answers) };
-  }
-
-  /** Steps on a state of its own, so that a refusal leaves nothing behind. */
-  #stepAll(
-    commands: readonly TurnCommand[],
-    known: readonly (Promise<Accepted> | undefined)[],
-    caller: Caller,
-    hold: Hold | undefined,
-  ): { outcome: Outcome; fates: (Carried | Promise<Accepted>)[] } {
-    const { context, clock } = this.#deps;
-    const sender = toSender(caller);
-    let state = this.#state;
-    const records: LogRecord[] = [];
-    const effects: Effect[] = [];
-    const answers: CommandAnswer[] = [];
-    const fates = commands.map((command, at) => {
-      const before = known[at];
-      if (before) return before;
-      const input = { type: 'command', command, sender, hold: hold ? 'held' : 'needed' } as const;
-      const next = step(state, input, context());
-      if (!next.reply?.ok) {
-        if (hold) this.#runner.release(hold);
-        throw toRefusal(next.reply, commands.length > 1 ? at : undefined);
-      }
-      state = next.state;
-      records.push(...next.records);
-      effects.push(...next.effects);
-      const accepted = toAccepted(next.reply);
-      answers.push(toAnswer(this.#state.sessionId, command, caller, accepted, clock.now()));
-      return { accepted, echo: echoOf(next.records, accepted.applied_at_seq) };
-    });
-    this.#useHold(hold, effects);
-    this.#state = state;
-    return { outcome: { records, effects, answers }, fates };
-  }
-
-  /** Where a message would start a turn, its first request is paid for before it is accepted (BUD-3). */
-  async #holdFor(commands: readonly TurnCommand[], caller: Caller): Promise<Hold | undefined> {
-    const message = commands.find((command) => command.type === 'user.message');
-    const { turn, queue, agent, sessionId } = this.#state;
-    if (!message || turn || queue.length > 0 || this.#deps.context().draining) return undefined;
-    const { user_id: userId, org_id: orgId, roles } = caller.principal;
-    const reservation = await this.#runner.reserve({
-      userId,
-      orgId,
-      roles,
-      sessionId,
-      turnId: '',
-      step: 1,
-      attempt: 1,
-      model: message.model ?? agent.model,
-      inputTokens: 0,
-      outputTokens: message.max_tokens ?? agent.max_tokens,
-      tags: message.tags ?? [],
-    });
-    if (reservation.granted) return reservation.hold;
-    const { code, message: text, retry_after_ms: retryAfterMs, details } = reservation.error;
-    throw new MidstreamError(code, text, { retryAfterMs, details });
-  }
-
-  #useHold(hold: Hold | undefined, effects: readonly Effect[]): void {
-    if (!hold) return;
-    const begun = effects.find((effect) => effect.type === 'request_model');
-    if (begun) this.#runner.keepHold(begun.request.key, hold);
-    else this.#runner.release(hold);
-  }
-
   /** Append first; then show, then act. Resolves when the effects that a reply waits for are over. */
-  #commit(before: SessionState, { records, effects, answers }: Outcome): Promise<void> {
-    this.#armTimer(before);
+  #commit({ state, records, effects, answers }: Outcome): Promise<void> {
+    const before = this.#state;
+    this.#state = state;
+    this.#wakeTimer.follow(before, state);
     const openSince = this.#trackOpen(before);
     if (records.length === 0 && answers.length === 0) {
       if (effects.length === 0) return DONE;
-      return this.#flushed.then(() => this.#act([], effects, undefined)).catch(ignore);
+      return this.#flushed.then(() => this.#act(records, effects, openSince));
     }
     const { log, token } = this.#deps;
-    const row = toRowChange(before, this.#state);
-    const append = { sessionId: this.#state.sessionId, token, records, answers, ...(row && { row }) };
-    const appended = log.append(append);
+    const row = toRowChange(before, state);
+    const appended = log.append({ sessionId: state.sessionId, token, records, answers, ...(row && { row }) });
     this.#flushed = appended.catch(ignore);
     return appended.then(
       () => this.#act(records, effects, openSince),
@@ -230,7 +147,15 @@ export class SessionActor {
   ): Promise<void> | undefined {
     if (this.#isDead) return undefined;
     if (records.length > 0) this.feed.publish(records, openSince);
+    for (const record of records)
+      if (record.kind === 'event' && record.type === 'turn.ended') this.#logEnd(record.json);
     return effects.length > 0 ? this.#runner.perform(effects) : undefined;
+  }
+
+  #logEnd(json: string): void {
+    const { turn_id, stop_reason, usage, cost_usd, duration_ms, error } = JSON.parse(json) as EventOf<'turn.ended'>;
+    const fields = { turn_id, stop_reason, usage, cost_usd, duration_ms };
+    this.#deps.logger.info('turn ended', { ...fields, ...(error && { code: error.code }) });
   }
 
   #trackOpen(before: SessionState): number | undefined {
@@ -241,32 +166,6 @@ export class SessionActor {
       this.#deps.log.trimDeltas(this.#state.sessionId, this.#state.seq);
     }
     return this.#openSince;
-  }
-
-  #armTimer(before: SessionState): void {
-    const { turn, registrations } = this.#state;
-    const was = before.turn;
-    const isSame =
-      turn?.calls === was?.calls &&
-      turn?.phase === was?.phase &&
-      turn?.deadlineAt === was?.deadlineAt &&
-      registrations === before.registrations;
-    const wakeAt = isSame ? this.#wakeAt : nextWakeAt(this.#state);
-    if (wakeAt === this.#wakeAt) return;
-    this.#setTimer(wakeAt);
-  }
-
-  #setTimer(wakeAt: number | undefined): void {
-    this.#timer?.cancel();
-    this.#wakeAt = wakeAt;
-    if (wakeAt === undefined) return;
-    const { clock } = this.#deps;
-    this.#timer = clock.schedule(Math.max(0, wakeAt - clock.now()), () => {
-      this.#wakeAt = undefined;
-      const next = this.send({ type: 'tick' });
-      // A timer that fired early finds nothing to do yet.
-      if (next && next.records.length === 0 && this.#wakeAt === undefined) this.#setTimer(nextWakeAt(this.#state));
-    });
   }
 
   #fail(error: unknown): never {
@@ -283,53 +182,6 @@ export class SessionActor {
 
 const DONE = Promise.resolve();
 const ignore = (): void => undefined;
-
-const unavailable = (): MidstreamError =>
-  new MidstreamError('store_unavailable', undefined, { details: { outcome: 'unknown' } });
-
-const toSender = ({ principal, connectionId }: Caller): Sender => ({ principal, connectionId });
-
-function toAccepted(reply: Reply): Accepted {
-  if (!reply.ok) throw toRefusal(reply, undefined);
-  return { applied_at_seq: reply.appliedAtSeq, result: reply.result };
-}
-
-function toRefusal(reply: Reply | undefined, index: number | undefined): MidstreamError {
-  if (!reply || reply.ok) return unavailable();
-  const { code, message, retry_after_ms: retryAfterMs, details } = reply.error;
-  return new MidstreamError(code, message, {
-    retryAfterMs,
-    details: index === undefined ? details : { ...details, index },
-  });
-}
-
-const toCarried = (answers: readonly Promise<Accepted>[]): Promise<readonly Carried[]> =>
-  Promise.all(answers.map(async (answer) => ({ accepted: await answer, echo: undefined })));
-
-function toAnswer(
-  sessionId: string,
-  command: TurnCommand,
-  caller: Caller,
-  accepted: Accepted,
-  acceptedAt: number,
-): CommandAnswer {
-  const { user_id: userId, org_id: orgId } = caller.principal;
-  return {
-    sessionId,
-    userId,
-    orgId,
-    commandId: command.id,
-    bodyHash: toBodyHash(command),
-    appliedAtSeq: accepted.applied_at_seq,
-    result: accepted.result,
-    acceptedAt,
-  };
-}
-
-function echoOf(records: readonly LogRecord[], seq: number | undefined): string | undefined {
-  const record = records.find((r) => r.seq === seq);
-  return record?.kind === 'event' ? record.json : undefined;
-}
 
 const isUnfinished = (state: SessionState): boolean => state.turn !== undefined || state.queue.length > 0;
 

@@ -15,6 +15,7 @@ import type { InputValidator, ToolRunner } from '../ports/tool-runner.js';
 import { ActorRegistry } from './actor-registry.js';
 import type { Agents } from './agents.js';
 import type { Directory } from './directory.js';
+import type { SessionActor } from './session-actor.js';
 import type { SessionApi } from './session-api.js';
 import { SessionService } from './session-service.js';
 
@@ -73,6 +74,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     mayRegister: deps.mayRegister,
     factsOf: deps.factsOf,
     draining,
+    isOverloaded: () => running().length >= deps.limits.running_turns,
   });
   const rolesOf: StepContext['rolesOf'] = (who) => directory.rolesOf(who);
   const registry = new ActorRegistry({
@@ -98,7 +100,8 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     fitsSchema,
     isDraining: () => draining,
   });
-  const running = () => registry.actors.filter(({ state }) => state.turn && state.turn.phase.name !== 'waiting');
+  const running = (): readonly SessionActor[] =>
+    registry.actors.filter(({ state }) => state.turn && state.turn.phase.name !== 'waiting');
   return {
     api,
     recover: () => registry.recover(),

@@ -62,6 +62,8 @@ const LISTED_TYPES = EVENT_TYPES.filter((type) => type !== 'event_start' && type
 export class SessionService implements SessionApi {
   readonly #deps: ServiceDeps;
   readonly #presence = new Presence();
+  /** The sessions that a connection registered tools with. */
+  readonly #registered = new Map<string, Set<string>>();
   /** `session.create` under way or done, by principal and id, until the store tells (CMD-2). */
   readonly #creating = new Map<string, { readonly bodyHash: string; readonly answer: Promise<Accepted> }>();
 
@@ -89,9 +91,7 @@ export class SessionService implements SessionApi {
         return this.#updatePresence(caller, command);
       default: {
         const actor = await this.#actorFor(caller, command.session_id);
-        const [carried] = await actor.command([command], caller);
-        if (!carried) throw new MidstreamError('internal');
-        return carried.accepted;
+        return actor.command(command, caller);
       }
     }
   }
@@ -99,7 +99,7 @@ export class SessionService implements SessionApi {
   async dispatchBatch(caller: Caller, sessionId: string, commands: readonly TurnCommand[]): Promise<Echoes> {
     this.#deps.directory.saw(caller.principal);
     const actor = await this.#actorFor(caller, sessionId);
-    const carried = await actor.command(commands, caller);
+    const carried = await actor.batch(commands, caller);
     const echoes = await Promise.all(
       carried.map(async ({ accepted, echo }, at) => echo ?? (await this.#readEcho(sessionId, accepted, commands[at]))),
     );
@@ -128,12 +128,14 @@ export class SessionService implements SessionApi {
 
   connectionClosed(connectionId: string): void {
     const { registry } = this.#deps;
-    for (const actor of registry.actors)
-      if (usesConnection(actor.state, connectionId)) actor.send({ type: 'connection_gone', connectionId });
+    for (const sessionId of this.#registered.get(connectionId) ?? [])
+      registry.find(sessionId)?.send({ type: 'connection_gone', connectionId });
+    this.#registered.delete(connectionId);
     for (const sessionId of this.#presence.sessionsOf(connectionId)) {
       const members = this.#presence.remove(sessionId, connectionId) ?? [];
-      const actor = registry.actors.find((a) => a.state.sessionId === sessionId);
-      actor?.feed.broadcast({ type: 'presence.changed', session_id: sessionId, members: [...members] });
+      registry
+        .find(sessionId)
+        ?.feed.broadcast({ type: 'presence.changed', session_id: sessionId, members: [...members] });
     }
   }
 
@@ -209,7 +211,13 @@ export class SessionService implements SessionApi {
 
   async #register(caller: Caller, command: ToolsRegister | ToolsUnregister): Promise<Accepted> {
     const actor = await this.#actorFor(caller, command.session_id);
-    return actor.register(command, caller);
+    const accepted = actor.register(command, caller);
+    const { connectionId } = caller;
+    if (connectionId !== undefined) {
+      const sessions = this.#registered.get(connectionId) ?? new Set();
+      this.#registered.set(connectionId, sessions.add(command.session_id));
+    }
+    return accepted;
   }
 
   async #updatePresence(caller: Caller, command: PresenceUpdate): Promise<Accepted> {
@@ -306,6 +314,3 @@ export class SessionService implements SessionApi {
 
 const isMember = (state: SessionState, principal: Principal): boolean =>
   state.owner.user_id === principal.user_id && state.owner.org_id === principal.org_id;
-
-const usesConnection = (state: SessionState, connectionId: string): boolean =>
-  state.registrations.some((r) => r.connectionId === connectionId);

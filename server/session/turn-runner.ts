@@ -92,19 +92,15 @@ export class TurnRunner {
     }
   }
 
-  async #reserve({ key, payer, request, tags }: Extract<Effect, { type: 'reserve' }>): Promise<void> {
+  async #reserve({ type, key, payer, ...asked }: Extract<Effect, { type: 'reserve' }>): Promise<void> {
     const { ledger, send, sessionId, rolesOf } = this.#deps;
-    const { model, maxTokens } = request;
     const reservation = await ledger.reserve({
       userId: payer.user_id,
       orgId: payer.org_id,
       roles: rolesOf(payer),
       sessionId,
       ...key,
-      model,
-      inputTokens: JSON.stringify(request.messages).length,
-      outputTokens: maxTokens,
-      tags,
+      ...asked,
     });
     if (!reservation.granted) {
       send({ type: 'refused', key, error: reservation.error });

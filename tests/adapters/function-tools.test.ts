@@ -62,13 +62,7 @@ describe('createFunctionTools', () => {
       'no such file',
     ],
     ['rejects', () => Promise.reject(new Error('no such row')), 'no such row'],
-    [
-      'throws no error',
-      () => {
-        throw 'text';
-      },
-      'text',
-    ],
+    ['rejects with no error', () => Promise.reject('text'), 'text'],
     [
       'throws without a message',
       () => {

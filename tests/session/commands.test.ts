@@ -71,6 +71,19 @@ describe('commands', () => {
     expect(JSON.parse(echoes[0] ?? '')).toMatchObject({ type: 'user.message', command_id: 'b0', seq: 1 });
   });
 
+  it('[CMD-2] the same id twice in one batch takes effect once', async () => {
+    const { id } = await t.create();
+    const one = { ...say(id, 'one'), id: 'twin' } as never;
+    const { accepted } = await t.room.api.dispatchBatch(t.caller, id, [one, one]);
+    expect(accepted[1]).toEqual({ ...accepted[0], duplicate: true });
+    const other = { ...say(id, 'other'), id: 'twin2' } as never;
+    const conflict = [{ ...say(id, 'one'), id: 'twin2' } as never, other];
+    await expect(t.room.api.dispatchBatch(t.caller, id, conflict)).rejects.toMatchObject({
+      code: 'idempotency_conflict',
+      details: { index: 1 },
+    });
+  });
+
   it('[CAN-2] an interrupt is accepted when the upstream request is over', async () => {
     const { id } = await t.create();
     const { sink } = await t.watch(id, { afterSeq: 0 });

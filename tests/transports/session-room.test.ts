@@ -4,6 +4,7 @@ import Anthropic from '@anthropic-ai/sdk';
 import { startTestServer, type TestServer } from '../../server/testing.js';
 import { type Frame, FrameClient } from './support/frame-client.js';
 import { SseReader } from './support/sse-reader.js';
+import { RecordingLogger } from './support/start-transports.js';
 
 const LONG = Array.from({ length: 400 }, (_, n) => `word${n}`).join(' ');
 const script = {
@@ -23,8 +24,10 @@ const script = {
 };
 
 let s: TestServer;
+const logger = new RecordingLogger();
 beforeAll(async () => {
   s = await startTestServer({
+    logger,
     script,
     tools: [
       {
@@ -37,7 +40,10 @@ beforeAll(async () => {
     ],
   });
 });
-afterAll(() => s.stop());
+afterAll(async () => {
+  await s.stop();
+  expect(logger.records.filter((record) => record.level === 'error')).toEqual([]);
+});
 
 const connect = async (): Promise<FrameClient> => {
   const client = await FrameClient.connect(s.wsUrl);

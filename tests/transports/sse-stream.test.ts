@@ -187,6 +187,24 @@ it('ends a slow stream with what became of it', async () => {
   });
 });
 
+it('[AUTH-2] a stream ends with its token, and says why', async () => {
+  await t.stop();
+  t = await startTransports({ auth: 'required' });
+  const session = t.api.create('alice');
+  const stream = await open(session.id, '', { 'X-API-Key': 'alice:100' });
+  const lasting = await open(session.id, '', { 'X-API-Key': 'alice' });
+  t.clock.advance(99_999);
+  session.append('session.status_running');
+  await stream.until((r) => r.events.length === 1);
+  t.clock.advance(1);
+  expect((await stream.all()).at(-1)).toMatchObject({
+    event: 'connection.closing',
+    data: { code: 4401, reconnect: false },
+  });
+  session.append('session.status_running');
+  await lasting.until((r) => r.events.length === 2);
+});
+
 it('a shutdown ends the streams, and says that reconnecting helps', async () => {
   const stream = await open(t.api.create().id);
   t.streams.close();

@@ -1,6 +1,6 @@
 /** The first frame, the deadline, renewal and expiry. */
 
-import { TokenWatch } from '../../server/transports/ws/token-watch.js';
+import { TokenWatch } from '../../server/transports/token-watch.js';
 import { FrameClient } from './support/frame-client.js';
 import { ManualClock } from './support/manual-clock.js';
 import { startTransports, type Transports } from './support/start-transports.js';

@@ -1,14 +1,15 @@
 /** `/v1/sessions/:id/events`: send commands, read the log, stream it. */
 import type { Request, Router } from 'express';
-import { MidstreamError, parseCursor, sendEventsSchema, type TurnCommand } from '../../../protocol/index.js';
+import { CLOSE, MidstreamError, parseCursor, sendEventsSchema, type TurnCommand } from '../../../protocol/index.js';
 import { parseBy } from '../issue-sentence.js';
 import { LogSink, type Preview, type SseStream, toSseText } from '../sse/index.js';
+import { TokenWatch } from '../token-watch.js';
 import { only } from './error-response.js';
 import { readLogQuery, readTimeFilter, toPageJson } from './event-listing.js';
 import type { HttpDeps } from './http-deps.js';
 import { readIdempotencyKey, toBatchCommandId } from './idempotency.js';
 import { listParam, numberParam, textParam } from './query.js';
-import { callerOf, param } from './request-context.js';
+import { callerOf, expiryOf, param } from './request-context.js';
 
 function readCommands(req: Request, { newId }: HttpDeps): readonly TurnCommand[] {
   const { events } = parseBy(sendEventsSchema, req.body);
@@ -70,10 +71,19 @@ export function addEventRoutes(router: Router, deps: HttpDeps): void {
         attachment.detach();
         return;
       }
+      // A stream outlives no token either (AUTH-2); its client comes again with a new one and resumes.
+      const tokenWatch = new TokenWatch({
+        clock: deps.clock,
+        onExpired: () => sink.close(CLOSE.unauthenticated, 'The token has expired'),
+      });
       const stream: SseStream = streams.open(res, {
-        onClosed: () => attachment.detach(),
+        onClosed: () => {
+          tokenWatch.end();
+          attachment.detach();
+        },
         farewell: LogSink.farewell,
       });
+      tokenWatch.watch(expiryOf(res));
       const { epoch, head_seq, snapshot } = attachment.result;
       if (snapshot !== undefined) {
         const data = JSON.stringify({ type: 'session.snapshot', epoch, ...snapshot });

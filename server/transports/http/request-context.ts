@@ -9,6 +9,7 @@ import { readCredential } from '../credential.js';
 interface Context {
   requestId: string;
   caller?: Caller;
+  expiresAt?: number | undefined;
 }
 
 /** Ids of callers are taken where they are short and plain, so that they are safe in logs and headers. */
@@ -25,6 +26,9 @@ export function callerOf(res: Response): Caller {
   return caller;
 }
 
+/** When the credential ends, milliseconds since 1970; undefined where it doesn't. */
+export const expiryOf = (res: Response): number | undefined => contextOf(res).expiresAt;
+
 export function withRequestId(newId: NewId): RequestHandler {
   return (req, res, next) => {
     const given = req.get('X-Request-Id');
@@ -40,8 +44,9 @@ export function authenticate(verifier: TokenVerifier): RequestHandler {
     const credential = verifier.required ? readCredential(req.headers) : undefined;
     if (verifier.required && credential === undefined)
       throw new MidstreamError('unauthenticated', 'Send Authorization: Bearer … or X-API-Key');
-    const { principal } = await verifier.verify(credential);
+    const { principal, expiresAt } = await verifier.verify(credential);
     contextOf(res).caller = { principal, requestId: requestIdOf(res) };
+    contextOf(res).expiresAt = expiresAt;
     next();
   };
 }

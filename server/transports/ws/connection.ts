@@ -15,6 +15,7 @@ import type { NewId } from '../../ports/identity.js';
 import type { Logger } from '../../ports/logger.js';
 import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
 import type { Accepted, Caller, SessionApi } from '../../session/session-api.js';
+import { TokenWatch } from '../token-watch.js';
 import { toMidstreamError, toWireError } from '../wire-error.js';
 import type { AnnouncingSocket } from './announcing-socket.js';
 import { FirstFrame } from './first-frame.js';
@@ -24,7 +25,6 @@ import { SignIn } from './sign-in.js';
 import { SocketSink } from './socket-sink.js';
 import type { SocketWriter } from './socket-writer.js';
 import { Subscriptions } from './subscriptions.js';
-import { TokenWatch } from './token-watch.js';
 
 export interface ConnectionDeps {
   readonly id: string;

@@ -103,6 +103,7 @@ export class World {
       mayRegister: () => true,
       factsOf: () => UNKNOWN_MODEL,
       draining: false,
+      isOverloaded: () => false,
     };
   }
 

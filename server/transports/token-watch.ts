@@ -1,5 +1,5 @@
 /** Warns before a credential ends, and says when it has (AUTH-2). */
-import type { Clock, Timer } from '../../ports/clock.js';
+import type { Clock, Timer } from '../ports/clock.js';
 
 const WARN_AHEAD_MS = 60_000;
 /** Node's timers end at 2^31 ms; a longer wait is made of several. */
@@ -7,7 +7,7 @@ const LONGEST_WAIT_MS = 2_000_000_000;
 
 export interface TokenWatchDeps {
   readonly clock: Clock;
-  readonly onExpiring: (expiresAt: number) => void;
+  readonly onExpiring?: (expiresAt: number) => void;
   readonly onExpired: () => void;
 }
 
@@ -24,7 +24,7 @@ export class TokenWatch {
     const leftMs = expiresAt - this.deps.clock.now();
     const warnAt = expiresAt - (leftMs > WARN_AHEAD_MS ? WARN_AHEAD_MS : leftMs * 0.2);
     this.waitUntil(warnAt, () => {
-      this.deps.onExpiring(expiresAt);
+      this.deps.onExpiring?.(expiresAt);
       this.waitUntil(expiresAt, this.deps.onExpired);
     });
   }

@@ -1,0 +1,74 @@
+/** What is asked for on the command line: which parts are measured, and how long. */
+import { parseArgs } from 'node:util';
+
+export const PARTS = ['flat', 'paced', 'busy', 'first', 'cancel', 'memory'];
+
+const FULL = {
+  rounds: 3,
+  warmUpDeltas: 300_000,
+  flatDeltas: 300_000,
+  settleMs: 1_500,
+  pacedMs: 6_000,
+  busyMs: 4_000,
+  firstTokens: 120,
+  idleConnections: 10_000,
+  turnSessions: 500,
+};
+
+const QUICK = {
+  rounds: 1,
+  warmUpDeltas: 200_000,
+  flatDeltas: 200_000,
+  settleMs: 1_000,
+  pacedMs: 4_000,
+  busyMs: 3_000,
+  firstTokens: 60,
+  idleConnections: 2_000,
+  turnSessions: 200,
+};
+
+export const USAGE = `usage: npm run bench -- [--quick] [--only ${PARTS.join(',')}] [--rounds n] [--sessions n] [--server path] [--out file]
+  --quick     one short round of everything, below a minute
+  --only      some of the parts, comma-separated
+  --rounds    how often each part is repeated, relay and Midstream in turns (default 3)
+  --sessions  sessions at once in the streaming parts (default 100)
+  --server    the built server to measure (default dist/server/main.js)
+  --cpu-prof  folder for a CPU profile of each server
+  --out       also write the JSON to this file`;
+
+/** Throws with a sentence where an option can't be used. */
+export function parseOptions(argv) {
+  const { values } = parseArgs({
+    args: argv,
+    options: {
+      quick: { type: 'boolean', default: false },
+      only: { type: 'string' },
+      rounds: { type: 'string' },
+      sessions: { type: 'string', default: '100' },
+      server: { type: 'string' },
+      'cpu-prof': { type: 'string' },
+      out: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  const sizes = values.quick ? QUICK : FULL;
+  const parts = values.only?.split(',') ?? PARTS;
+  const unknown = parts.find((part) => !PARTS.includes(part));
+  if (unknown !== undefined) throw new Error(`there is no part "${unknown}"; the parts are ${PARTS.join(', ')}`);
+  return {
+    ...sizes,
+    rounds: values.rounds === undefined ? sizes.rounds : toCount(values.rounds, '--rounds'),
+    sessions: toCount(values.sessions, '--sessions'),
+    parts: PARTS.filter((part) => parts.includes(part)),
+    serverPath: values.server,
+    profileDir: values['cpu-prof'],
+    outPath: values.out,
+    wantsHelp: values.help,
+  };
+}
+
+function toCount(text, option) {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1) throw new Error(`${option} must be a whole number from 1`);
+  return count;
+}

@@ -1,0 +1,69 @@
+/**
+ * The measure: the least that brings a model's tokens to a browser. A WebSocket, a raw socket to the upstream, one
+ * frame for each text delta. No log, no resume, no schema, no tools, no limits; its cancel just drops the socket.
+ */
+import { connect } from 'node:net';
+import { WebSocketServer } from 'ws';
+import { serveQuestions } from './processes.mjs';
+
+const upstreamPort = Number(process.env.MIDSTREAM_BENCH_UPSTREAM_PORT);
+const DATA = 'data: ';
+
+function prompt(socket, text) {
+  const body = JSON.stringify({
+    model: 'claude-sonnet-5-5',
+    max_tokens: 4_096,
+    stream: true,
+    messages: [{ role: 'user', content: text }],
+  });
+  const upstream = connect(upstreamPort, '127.0.0.1');
+  upstream.setNoDelay(true);
+  upstream.setEncoding('utf8');
+  upstream.write(
+    `POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+  let rest = '';
+  // Whatever isn't a line of data (headers, chunk sizes, event names) is passed over: leaner than any true HTTP client.
+  upstream.on('data', (chunk) => {
+    const lines = rest + chunk;
+    let at = 0;
+    for (;;) {
+      const end = lines.indexOf('\n', at);
+      if (end < 0) break;
+      if (lines.startsWith(DATA, at)) take(JSON.parse(lines.slice(at + DATA.length, end)));
+      at = end + 1;
+    }
+    rest = lines.slice(at);
+  });
+  upstream.on('error', () => {});
+  const take = (event) => {
+    if (event.type === 'content_block_delta') socket.send(JSON.stringify({ type: 'delta', text: event.delta.text }));
+    else if (event.type === 'message_stop') {
+      socket.send('{"type":"done"}');
+      upstream.destroy();
+    }
+  };
+  return upstream;
+}
+
+const server = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate: false });
+server.on('connection', (socket) => {
+  let upstream;
+  socket.on('message', (data) => {
+    const { type, id, text } = JSON.parse(data);
+    if (type === 'prompt') upstream = prompt(socket, text);
+    else if (type === 'cancel') {
+      upstream?.destroy();
+      socket.send(JSON.stringify({ type: 'cancelled', id }));
+    }
+  });
+  socket.on('close', () => upstream?.destroy());
+});
+const listening = new Promise((resolve) => server.once('listening', resolve));
+
+// The preloaded probe answers for CPU and memory.
+serveQuestions(async (question) => {
+  if (question !== 'port') return new Promise(() => {});
+  await listening;
+  return server.address().port;
+});

@@ -1,0 +1,213 @@
+/**
+ * Where users' commands enter a session: in order (CMD-5), once per id (CMD-2), paid for before they start a turn
+ * (BUD-3), and several of them all or none.
+ */
+import { MidstreamError, type TurnCommand } from '../../protocol/index.js';
+import type { LogRecord } from '../core/log-record.js';
+import type { SessionState } from '../core/session-state.js';
+import type { Effect, StepContext } from '../core/transition.js';
+import { step } from '../core/turn-machine.js';
+import type { Clock } from '../ports/clock.js';
+import type { CommandAnswer } from '../ports/event-log.js';
+import type { Hold } from '../ports/ledger.js';
+import type { Logger } from '../ports/logger.js';
+import { type CommandMemory, toBodyHash } from './command-memory.js';
+import { Refused, toAccepted, toRefusal, toSender } from './replies.js';
+import type { Accepted, Caller } from './session-api.js';
+import type { TurnRunner } from './turn-runner.js';
+
+/** What one or more steps came to. */
+export interface Outcome {
+  readonly state: SessionState;
+  readonly records: readonly LogRecord[];
+  readonly effects: readonly Effect[];
+  readonly answers: readonly CommandAnswer[];
+}
+
+export interface Carried {
+  readonly accepted: Accepted;
+  /** The logged echo, where this call logged it. */
+  readonly echo: string | undefined;
+}
+
+export interface DeskDeps {
+  readonly memory: CommandMemory;
+  readonly runner: TurnRunner;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly context: () => StepContext;
+  /** The state now; throws where the actor is dead. */
+  readonly state: () => SessionState;
+  /** Makes an outcome the state and puts it in the log. Resolves when it took effect. */
+  readonly commit: (outcome: Outcome) => Promise<void>;
+}
+
+/** The first answer to a command that is not new. */
+type Known = Promise<Accepted> | undefined;
+
+export class CommandDesk {
+  readonly #deps: DeskDeps;
+  /** Opens when the commands before have been stepped. */
+  #turnstile: Promise<unknown> = Promise.resolve();
+
+  constructor(deps: DeskDeps) {
+    this.#deps = deps;
+  }
+
+  /** Rejects with `Refused`, or with what made the store or the machine fail. */
+  async carryOut(commands: readonly TurnCommand[], caller: Caller): Promise<readonly Carried[]> {
+    const entered = this.#turnstile.then(() => this.#enter(commands, caller));
+    this.#turnstile = entered.catch(() => undefined);
+    const { done } = await entered;
+    return done;
+  }
+
+  /** Resolves when the commands were stepped; `done`, when they took effect. */
+  async #enter(commands: readonly TurnCommand[], caller: Caller): Promise<{ done: Promise<readonly Carried[]> }> {
+    const known = await this.#findKnown(commands, caller);
+    const isNew = known.some((answer) => answer === undefined);
+    const hold = isNew ? await this.#holdFor(commands, known, caller) : undefined;
+    const { outcome, fates } = this.#stepAll(commands, known, caller, hold);
+    this.#useHold(hold, outcome.effects);
+    const committed = isNew ? this.#deps.commit(outcome) : Promise.resolve();
+    const carried = fates.map(async (fate): Promise<Carried> => {
+      if (fate instanceof Promise) return { accepted: await fate, echo: undefined };
+      await committed;
+      return fate;
+    });
+    fates.forEach((fate, at) => {
+      const command = commands[at];
+      if (command && !(fate instanceof Promise) && !fate.accepted.duplicate)
+        this.#remember(command, fate.accepted, committed, caller);
+    });
+    return { done: Promise.all(carried) };
+  }
+
+  async #findKnown(commands: readonly TurnCommand[], caller: Caller): Promise<Known[]> {
+    const known: Known[] = [];
+    for (const [at, command] of commands.entries()) {
+      try {
+        const twin = commands.slice(0, at).find((earlier) => earlier.id === command.id);
+        if (twin && toBodyHash(twin) !== toBodyHash(command)) throw new MidstreamError('idempotency_conflict');
+        const found = await this.#deps.memory.find(caller.principal, command.id, toBodyHash(command));
+        known.push(found && Promise.resolve(found));
+      } catch (error) {
+        throw new Refused(at, error);
+      }
+    }
+    return known;
+  }
+
+  /** Steps on a state of its own, so that a refusal leaves nothing behind. */
+  #stepAll(
+    commands: readonly TurnCommand[],
+    known: readonly Known[],
+    caller: Caller,
+    hold: Hold | undefined,
+  ): { outcome: Outcome; fates: (Carried | Promise<Accepted>)[] } {
+    const { context, clock, runner } = this.#deps;
+    let state = this.#deps.state();
+    let isHeld = hold !== undefined;
+    const records: LogRecord[] = [];
+    const effects: Effect[] = [];
+    const answers: CommandAnswer[] = [];
+    const fates: (Carried | Promise<Accepted>)[] = [];
+    for (const [at, command] of commands.entries()) {
+      const before = known[at] ?? toTwin(commands, fates, at);
+      if (before) {
+        fates.push(before);
+        continue;
+      }
+      const sender = toSender(caller);
+      const next = step(state, { type: 'command', command, sender, hold: isHeld ? 'held' : 'needed' }, context());
+      if (!next.reply?.ok) {
+        if (hold) runner.release(hold);
+        throw new Refused(at, toRefusal(next.reply));
+      }
+      state = next.state;
+      if (next.effects.some((effect) => effect.type === 'request_model')) isHeld = false;
+      records.push(...next.records);
+      effects.push(...next.effects);
+      const accepted = toAccepted(next.reply);
+      answers.push(toAnswer(state.sessionId, command, caller, accepted, clock.now()));
+      fates.push({ accepted, echo: echoOf(next.records, accepted.applied_at_seq) });
+    }
+    return { outcome: { state, records, effects, answers }, fates };
+  }
+
+  #remember(command: TurnCommand, accepted: Accepted, committed: Promise<void>, caller: Caller): void {
+    const { memory, logger } = this.#deps;
+    const answer = committed.then(() => accepted);
+    memory.remember(caller.principal, command.id, { bodyHash: toBodyHash(command), answer });
+    const { turn_id } = accepted.result;
+    const { requestId: request_id, principal } = caller;
+    logger.info('command accepted', { request_id, command: command.type, turn_id, user_id: principal.user_id });
+  }
+
+  /** Where a message would start a turn, its first request is paid for before it is accepted. */
+  async #holdFor(commands: readonly TurnCommand[], known: readonly Known[], caller: Caller): Promise<Hold | undefined> {
+    const { state, context, runner } = this.#deps;
+    const message = commands.find((command, at) => command.type === 'user.message' && !known[at]);
+    const { turn, queue, agent, sessionId } = state();
+    if (message?.type !== 'user.message' || turn || queue.length > 0 || context().draining) return undefined;
+    const { user_id: userId, org_id: orgId, roles } = caller.principal;
+    const reservation = await runner.reserve({
+      userId,
+      orgId,
+      roles,
+      sessionId,
+      turnId: '',
+      step: 1,
+      attempt: 1,
+      model: message.model ?? agent.model,
+      inputTokens: 0,
+      outputTokens: message.max_tokens ?? agent.max_tokens,
+      tags: message.tags ?? [],
+    });
+    if (reservation.granted) return reservation.hold;
+    throw new Refused(commands.indexOf(message), toRefusal({ ok: false, error: reservation.error }));
+  }
+
+  #useHold(hold: Hold | undefined, effects: readonly Effect[]): void {
+    if (!hold) return;
+    const { runner } = this.#deps;
+    const begun = effects.find((effect) => effect.type === 'request_model');
+    if (begun) runner.keepHold(begun.request.key, hold);
+    else runner.release(hold);
+  }
+}
+
+/** The fate of the same command earlier in the batch, told again. */
+function toTwin(
+  commands: readonly TurnCommand[],
+  fates: readonly (Carried | Promise<Accepted>)[],
+  at: number,
+): Carried | undefined {
+  const fate = fates[commands.findIndex((command) => command.id === commands[at]?.id)];
+  return fate && !(fate instanceof Promise) ? { ...fate, accepted: { ...fate.accepted, duplicate: true } } : undefined;
+}
+
+function toAnswer(
+  sessionId: string,
+  command: TurnCommand,
+  caller: Caller,
+  accepted: Accepted,
+  acceptedAt: number,
+): CommandAnswer {
+  const { user_id: userId, org_id: orgId } = caller.principal;
+  return {
+    sessionId,
+    userId,
+    orgId,
+    commandId: command.id,
+    bodyHash: toBodyHash(command),
+    appliedAtSeq: accepted.applied_at_seq,
+    result: accepted.result,
+    acceptedAt,
+  };
+}
+
+function echoOf(records: readonly LogRecord[], seq: number | undefined): string | undefined {
+  const record = records.find((r) => r.seq === seq);
+  return record?.kind === 'event' ? record.json : undefined;
+}

@@ -1,0 +1,39 @@
+/** Between the machine's replies and what callers get: acceptances, and refusals as errors. */
+import { MidstreamError } from '../../protocol/index.js';
+import type { Reply, Sender } from '../core/transition.js';
+import type { Accepted, Caller } from './session-api.js';
+
+/** Which of several commands was refused; `cause` is why. */
+export class Refused extends Error {
+  constructor(
+    readonly index: number,
+    cause: unknown,
+  ) {
+    super('refused', { cause });
+  }
+
+  /** Why, with the place as `details.index`. */
+  withIndex(): unknown {
+    const { cause, index } = this;
+    if (!(cause instanceof MidstreamError)) return cause;
+    const { code, message, retryAfterMs, details } = cause;
+    return new MidstreamError(code, message, { retryAfterMs, details: { ...details, index } });
+  }
+}
+
+/** The store failed under a command: whether it took effect is not known (CMD-3). */
+export const unavailable = (): MidstreamError =>
+  new MidstreamError('store_unavailable', undefined, { details: { outcome: 'unknown' } });
+
+export const toSender = ({ principal, connectionId }: Caller): Sender => ({ principal, connectionId });
+
+export function toAccepted(reply: Reply): Accepted {
+  if (!reply.ok) throw toRefusal(reply);
+  return { applied_at_seq: reply.appliedAtSeq, result: reply.result };
+}
+
+export function toRefusal(reply: Reply | undefined): MidstreamError {
+  if (!reply || reply.ok) return unavailable();
+  const { code, message, retry_after_ms: retryAfterMs, details } = reply.error;
+  return new MidstreamError(code, message, { retryAfterMs, details });
+}
