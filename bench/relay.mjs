@@ -4,7 +4,6 @@
  */
 import { connect } from 'node:net';
 import { WebSocketServer } from 'ws';
-import { serveQuestions } from './processes.mjs';
 
 const upstreamPort = Number(process.env.MIDSTREAM_BENCH_UPSTREAM_PORT);
 const DATA = 'data: ';
@@ -59,11 +58,5 @@ server.on('connection', (socket) => {
   });
   socket.on('close', () => upstream?.destroy());
 });
-const listening = new Promise((resolve) => server.once('listening', resolve));
-
-// The preloaded probe answers for CPU and memory.
-serveQuestions(async (question) => {
-  if (question !== 'port') return new Promise(() => {});
-  await listening;
-  return server.address().port;
-});
+// Said as Midstream says it, so that both are started and found alike.
+server.once('listening', () => console.log(JSON.stringify({ url: `http://127.0.0.1:${server.address().port}` })));

@@ -36,8 +36,7 @@ const STOP = `${toChunk(
     }) +
     toEvent({ type: 'message_stop' }),
 )}0\r\n\r\n`;
-const toDelta = (text) =>
-  toEvent({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text } });
+const toDelta = (text) => toEvent({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text } });
 const [BEFORE, AFTER] = toDelta('\u0001').split('\\u0001');
 const DELTA_BYTES = BEFORE.length + AFTER.length;
 

@@ -9,7 +9,7 @@ import type { Clock, Timer } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
 import type { Lease, Leases } from '../ports/lease.js';
 import type { Logger } from '../ports/logger.js';
-import type { SessionRow, SessionStore } from '../ports/session-store.js';
+import type { Checkpoint, SessionRow, SessionStore } from '../ports/session-store.js';
 import { CommandMemory } from './command-memory.js';
 import { SessionActor } from './session-actor.js';
 import { SessionFeed } from './session-feed.js';
@@ -32,6 +32,8 @@ interface Live {
   usedAt: number;
 }
 
+const FIRST_REOPEN_MS = 1_000;
+const MAX_REOPEN_MS = 30_000;
 const PAGE = 1_000;
 const SWEEP_MS = 15_000;
 const IDLE_MS = 60_000;
@@ -81,7 +83,9 @@ export class ActorRegistry {
 
   /** Opens a session that was just made. */
   async adopt(session: NewSession): Promise<SessionActor> {
-    const opening = this.#claim(session.sessionId).then((lease) => this.#start(createSessionState(session), lease, 0));
+    const opening = this.#claim(session.sessionId).then((lease) =>
+      this.#start(createSessionState(session), lease, { checkpointSeq: 0, isNew: true }),
+    );
     this.#live.set(session.sessionId, opening);
     opening.catch(() => this.#live.delete(session.sessionId));
     return (await opening).actor;
@@ -112,8 +116,9 @@ export class ActorRegistry {
     this.#sweep?.cancel();
     await Promise.allSettled(this.#live.values());
     for (const [id, live] of [...this.#actors]) {
-      await live.actor.flushed();
-      await this.#checkpoint(live, 1);
+      await this.#checkpoint(live, 1).catch((error: unknown) =>
+        this.#deps.logger.warn('no checkpoint was written', { session_id: id, error }),
+      );
       await live.actor.stop();
       this.#forget(id);
       await this.#deps.leases.release(id, live.lease);
@@ -125,7 +130,12 @@ export class ActorRegistry {
     if (!row) throw new MidstreamError('session_not_found');
     const lease = await this.#claim(sessionId);
     const { state, checkpointSeq } = await this.#fold(row);
-    const live = this.#start(state, lease, checkpointSeq);
+    if (state.deleted) {
+      // Its removal was cut short.
+      await this.#deps.sessions.remove(sessionId);
+      throw new MidstreamError('session_not_found');
+    }
+    const live = this.#start(state, lease, { checkpointSeq, isNew: false });
     if (row.unfinished) live.actor.send({ type: 'recover' });
     return live;
   }
@@ -139,8 +149,8 @@ export class ActorRegistry {
 
   /** Folds the log from the last checkpoint on. */
   async #fold(row: SessionRow): Promise<{ state: SessionState; checkpointSeq: number }> {
-    const { log, sessions } = this.#deps;
-    const checkpoint = await sessions.getCheckpoint(row.id);
+    const { log } = this.#deps;
+    const checkpoint = await this.#loadCheckpoint(row.id);
     const checkpointSeq = checkpoint?.seq ?? 0;
     let state = checkpoint
       ? fromCheckpoint(checkpoint.json, log.epoch)
@@ -160,7 +170,40 @@ export class ActorRegistry {
     return { state, checkpointSeq };
   }
 
-  #start(state: SessionState, lease: Lease, checkpointSeq: number): Live {
+  /** A checkpoint ahead of its log would hold what never happened: it is as good as lost. */
+  async #loadCheckpoint(sessionId: string): Promise<Checkpoint | undefined> {
+    const { log, sessions, logger } = this.#deps;
+    const checkpoint = await sessions.getCheckpoint(sessionId);
+    if (!checkpoint) return undefined;
+    const [last] = await log.read(sessionId, { afterSeq: 0, limit: 1, order: 'desc' });
+    const head = Math.max(last?.seq ?? 0, await log.floorOf(sessionId));
+    if (checkpoint.seq <= head) return checkpoint;
+    logger.error('a checkpoint is ahead of its log and is not used', {
+      session_id: sessionId,
+      seq: checkpoint.seq,
+      head,
+    });
+    return undefined;
+  }
+
+  /** The actor failed: its turn goes on in the next one, as soon as the store answers again (TURN-1). */
+  #replace(sessionId: string): void {
+    const live = this.#forget(sessionId);
+    const { state } = live?.actor ?? {};
+    if (state && (state.turn || state.queue.length > 0)) this.#openAgain(sessionId, FIRST_REOPEN_MS);
+  }
+
+  #openAgain(sessionId: string, delayMs: number): void {
+    this.#deps.clock.schedule(delayMs, () => {
+      if (this.#isClosed) return;
+      this.get(sessionId).catch((error: unknown) => {
+        this.#deps.logger.warn('a session could not be taken up again yet', { session_id: sessionId, error });
+        this.#openAgain(sessionId, Math.min(delayMs * 2, MAX_REOPEN_MS));
+      });
+    });
+  }
+
+  #start(state: SessionState, lease: Lease, from: { checkpointSeq: number; isNew: boolean }): Live {
     const { log, clock, logger, runner, context } = this.#deps;
     const { sessionId } = state;
     const sessionLogger = logger.child({ session_id: sessionId });
@@ -169,16 +212,16 @@ export class ActorRegistry {
         log,
         clock,
         logger: sessionLogger,
-        memory: new CommandMemory(sessionId, log, state.seq === 0),
+        memory: new CommandMemory(sessionId, log, from.isNew),
         feed: new SessionFeed(sessionId, state.seq),
         token: lease.token,
         createRunner: (send) => new TurnRunner({ ...runner, sessionId, logger: sessionLogger, send }),
         context,
-        onFail: () => void this.#forget(sessionId),
+        onFail: () => this.#replace(sessionId),
       },
       state,
     );
-    const live = { actor, lease, checkpointSeq, usedAt: clock.now() };
+    const live = { actor, lease, checkpointSeq: from.checkpointSeq, usedAt: clock.now() };
     this.#actors.set(sessionId, live);
     return live;
   }
@@ -204,7 +247,8 @@ export class ActorRegistry {
       try {
         const isIdle = isUnused(live.actor) && clock.now() - live.usedAt >= IDLE_MS;
         await this.#checkpoint(live, isIdle ? 1 : CHECKPOINT_EVENTS);
-        if (!isIdle || !isUnused(live.actor)) continue;
+        // Somebody may have come while the checkpoint was written.
+        if (!isIdle || !isUnused(live.actor) || clock.now() - live.usedAt < IDLE_MS) continue;
         this.#forget(id);
         await live.actor.stop();
         await leases.release(id, live.lease);
@@ -216,8 +260,9 @@ export class ActorRegistry {
 
   async #checkpoint(live: Live, minEvents: number): Promise<void> {
     const { state } = live.actor;
-    if (live.actor.isDead || !canCheckpoint(state) || state.seq - live.checkpointSeq < minEvents) return;
+    if (live.actor.isDead) return;
     await live.actor.flushed();
+    if (!canCheckpoint(state) || state.seq - live.checkpointSeq < minEvents) return;
     await this.#deps.sessions.putCheckpoint(state.sessionId, { seq: state.seq, json: toCheckpoint(state) });
     live.checkpointSeq = state.seq;
   }

@@ -2,7 +2,7 @@
  * Where users' commands enter a session: in order (CMD-5), once per id (CMD-2), paid for before they start a turn
  * (BUD-3), and several of them all or none.
  */
-import { MidstreamError, type TurnCommand } from '../../protocol/index.js';
+import { MidstreamError, type ToolsRegister, type ToolsUnregister, type TurnCommand } from '../../protocol/index.js';
 import type { LogRecord } from '../core/log-record.js';
 import type { SessionState } from '../core/session-state.js';
 import type { Effect, StepContext } from '../core/transition.js';
@@ -56,10 +56,27 @@ export class CommandDesk {
 
   /** Rejects with `Refused`, or with what made the store or the machine fail. */
   async carryOut(commands: readonly TurnCommand[], caller: Caller): Promise<readonly Carried[]> {
-    const entered = this.#turnstile.then(() => this.#enter(commands, caller));
-    this.#turnstile = entered.catch(() => undefined);
-    const { done } = await entered;
+    const { done } = await this.#inOrder(() => this.#enter(commands, caller));
     return done;
+  }
+
+  /** Tools are a connection's, so their commands may be sent again without harm; but they keep their place in the order. */
+  async register(command: ToolsRegister | ToolsUnregister, caller: Caller): Promise<Accepted> {
+    const { accepted, committed } = await this.#inOrder(async () => {
+      const { state, context, commit } = this.#deps;
+      const next = step(state(), { type: 'register', command, sender: toSender(caller) }, context());
+      if (!next.reply?.ok) throw toRefusal(next.reply);
+      return { accepted: toAccepted(next.reply), committed: commit({ ...next, answers: [] }) };
+    });
+    await committed;
+    return accepted;
+  }
+
+  /** Lets `enter` step when everything before it has. */
+  #inOrder<T>(enter: () => Promise<T>): Promise<T> {
+    const entered = this.#turnstile.then(enter);
+    this.#turnstile = entered.catch(() => undefined);
+    return entered;
   }
 
   /** Resolves when the commands were stepped; `done`, when they took effect. */

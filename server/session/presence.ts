@@ -21,8 +21,4 @@ export class Presence {
     if (members.size === 0) this.#sessions.delete(sessionId);
     return [...members.values()];
   }
-
-  sessionsOf(connectionId: string): readonly string[] {
-    return [...this.#sessions].filter(([, members]) => members.has(connectionId)).map(([id]) => id);
-  }
 }

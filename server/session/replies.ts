@@ -21,6 +21,11 @@ export class Refused extends Error {
   }
 }
 
+/** The actor was put to rest or failed before it did anything: another one, opened from the log, can. */
+export class ActorGone extends Error {
+  override readonly name = 'ActorGone';
+}
+
 /** The store failed under a command: whether it took effect is not known (CMD-3). */
 export const unavailable = (): MidstreamError =>
   new MidstreamError('store_unavailable', undefined, { details: { outcome: 'unknown' } });

@@ -13,7 +13,7 @@ import type { EventLog, RowChange } from '../ports/event-log.js';
 import type { Logger } from '../ports/logger.js';
 import { type Carried, CommandDesk, type Outcome } from './command-desk.js';
 import type { CommandMemory } from './command-memory.js';
-import { Refused, toAccepted, toSender, unavailable } from './replies.js';
+import { ActorGone, Refused, unavailable } from './replies.js';
 import type { Accepted, Caller } from './session-api.js';
 import type { SessionFeed } from './session-feed.js';
 import type { TurnRunner } from './turn-runner.js';
@@ -31,6 +31,12 @@ export interface ActorDeps {
   readonly context: () => StepContext;
   /** The log refused an append: the actor is dead, and the next one starts from the log. */
   readonly onFail: () => void;
+}
+
+/** Which deltas must be kept, and up to where they have just been completed (LOG-5). */
+interface OpenMarks {
+  readonly openSince: number | undefined;
+  readonly closedAt: number | undefined;
 }
 
 export class SessionActor {
@@ -60,7 +66,7 @@ export class SessionActor {
       logger,
       context,
       state: () => {
-        if (this.#isDead) throw unavailable();
+        if (this.#isDead) throw new ActorGone();
         return this.#state;
       },
       commit: (outcome) => this.#commit(outcome),
@@ -75,9 +81,10 @@ export class SessionActor {
     return this.#isDead;
   }
 
-  /** Resolves when all that the state holds now is in the log. */
+  /** Resolves when all that the state holds now is in the log; rejects where the log refused it. */
   async flushed(): Promise<void> {
     await this.#flushed;
+    if (this.#isDead) throw new ActorGone();
   }
 
   /** Takes an input that is no user's command. Undefined where the actor is dead. */
@@ -88,10 +95,9 @@ export class SessionActor {
     return next;
   }
 
-  register(command: ToolsRegister | ToolsUnregister, caller: Caller): Accepted {
-    const reply = this.send({ type: 'register', command, sender: toSender(caller) })?.reply;
-    if (!reply) throw unavailable();
-    return toAccepted(reply);
+  /** Registers or unregisters client tools, in order with the commands. */
+  register(command: ToolsRegister | ToolsUnregister, caller: Caller): Promise<Accepted> {
+    return this.#desk.register(command, caller);
   }
 
   /** Carries out a command, in the order of the calls. Resolves when it took effect. */
@@ -125,17 +131,17 @@ export class SessionActor {
     const before = this.#state;
     this.#state = state;
     this.#wakeTimer.follow(before, state);
-    const openSince = this.#trackOpen(before);
+    const marks = this.#trackOpen(before);
     if (records.length === 0 && answers.length === 0) {
       if (effects.length === 0) return DONE;
-      return this.#flushed.then(() => this.#act(records, effects, openSince));
+      return this.#flushed.then(() => this.#act(records, effects, marks));
     }
     const { log, token } = this.#deps;
     const row = toRowChange(before, state);
     const appended = log.append({ sessionId: state.sessionId, token, records, answers, ...(row && { row }) });
     this.#flushed = appended.catch(ignore);
     return appended.then(
-      () => this.#act(records, effects, openSince),
+      () => this.#act(records, effects, marks),
       (error: unknown) => this.#fail(error),
     );
   }
@@ -143,10 +149,11 @@ export class SessionActor {
   #act(
     records: readonly LogRecord[],
     effects: readonly Effect[],
-    openSince: number | undefined,
+    { openSince, closedAt }: OpenMarks,
   ): Promise<void> | undefined {
     if (this.#isDead) return undefined;
     if (records.length > 0) this.feed.publish(records, openSince);
+    if (closedAt !== undefined) this.#deps.log.trimDeltas(this.feed.sessionId, closedAt);
     for (const record of records)
       if (record.kind === 'event' && record.type === 'turn.ended') this.#logEnd(record.json);
     return effects.length > 0 ? this.#runner.perform(effects) : undefined;
@@ -158,14 +165,13 @@ export class SessionActor {
     this.#deps.logger.info('turn ended', { ...fields, ...(error && { code: error.code }) });
   }
 
-  #trackOpen(before: SessionState): number | undefined {
+  #trackOpen(before: SessionState): OpenMarks {
     const isOpen = (this.#state.turn?.open.length ?? 0) > 0;
     if (isOpen) this.#openSince ??= before.seq;
-    else if (this.#openSince !== undefined) {
-      this.#openSince = undefined;
-      this.#deps.log.trimDeltas(this.#state.sessionId, this.#state.seq);
-    }
-    return this.#openSince;
+    const wasOpen = this.#openSince !== undefined;
+    if (isOpen || !wasOpen) return { openSince: this.#openSince, closedAt: undefined };
+    this.#openSince = undefined;
+    return { openSince: undefined, closedAt: this.#state.seq };
   }
 
   #fail(error: unknown): never {

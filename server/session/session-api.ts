@@ -45,6 +45,8 @@ export interface FrameSink {
    * `onDrain` is called once it does.
    */
   flush(onDrain: () => void): boolean;
+  /** Bytes written and not yet taken by the socket: how a slow client is told from one that took nothing. */
+  readonly backlogBytes: number;
   /** Sends an unlogged frame that concerns this subscription (`presence.changed`, `connection.reset` …). */
   control(frame: ControlFrame): void;
   /** The subscription is over and the connection should be closed: slow consumer, or the server failed. */

@@ -114,7 +114,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
         await new Promise<void>((resolve) => void clock.schedule(POLL_MS, resolve));
       const cut = running();
       for (const actor of cut) actor.send({ type: 'cut' });
-      await Promise.all(cut.map((actor) => actor.flushed()));
+      await Promise.allSettled(cut.map((actor) => actor.flushed()));
       if (cut.length > 0) logger.warn('turns were cut at the drain deadline', { count: cut.length });
     },
     async sweep(cut) {

@@ -26,7 +26,9 @@ import type { ActorRegistry } from './actor-registry.js';
 import { type Agents, toAgent } from './agents.js';
 import { toAccepted, toBodyHash } from './command-memory.js';
 import type { Directory } from './directory.js';
+import { OpenConnections } from './open-connections.js';
 import { Presence } from './presence.js';
+import { ActorGone } from './replies.js';
 import type { SessionActor } from './session-actor.js';
 import type {
   Accepted,
@@ -62,8 +64,7 @@ const LISTED_TYPES = EVENT_TYPES.filter((type) => type !== 'event_start' && type
 export class SessionService implements SessionApi {
   readonly #deps: ServiceDeps;
   readonly #presence = new Presence();
-  /** The sessions that a connection registered tools with. */
-  readonly #registered = new Map<string, Set<string>>();
+  readonly #connections = new OpenConnections();
   /** `session.create` under way or done, by principal and id, until the store tells (CMD-2). */
   readonly #creating = new Map<string, { readonly bodyHash: string; readonly answer: Promise<Accepted> }>();
 
@@ -89,17 +90,14 @@ export class SessionService implements SessionApi {
         return this.#register(caller, command);
       case 'presence.update':
         return this.#updatePresence(caller, command);
-      default: {
-        const actor = await this.#actorFor(caller, command.session_id);
-        return actor.command(command, caller);
-      }
+      default:
+        return this.#use(caller, command.session_id, (actor) => actor.command(command, caller));
     }
   }
 
   async dispatchBatch(caller: Caller, sessionId: string, commands: readonly TurnCommand[]): Promise<Echoes> {
     this.#deps.directory.saw(caller.principal);
-    const actor = await this.#actorFor(caller, sessionId);
-    const carried = await actor.batch(commands, caller);
+    const carried = await this.#use(caller, sessionId, (actor) => actor.batch(commands, caller));
     const echoes = await Promise.all(
       carried.map(async ({ accepted, echo }, at) => echo ?? (await this.#readEcho(sessionId, accepted, commands[at]))),
     );
@@ -107,13 +105,17 @@ export class SessionService implements SessionApi {
   }
 
   async attach(caller: Caller, request: AttachRequest, sink: FrameSink): Promise<Attachment> {
-    const actor = await this.#actorFor(caller, request.sessionId);
+    return this.#use(caller, request.sessionId, (actor) => this.#attachTo(actor, request, sink));
+  }
+
+  async #attachTo(actor: SessionActor, request: AttachRequest, sink: FrameSink): Promise<Attachment> {
     const { log, clock } = this.#deps;
     const { afterSeq, epoch } = request;
     const { state } = actor;
     const isReplay = await this.#canReplay(actor, afterSeq, epoch);
     // What is shown must be in the log (LOG-2).
     if (!isReplay) await actor.flushed();
+    if (actor.isDead) throw new ActorGone();
     const head = isReplay ? actor.feed.head : state.seq;
     const cursor = isReplay && typeof afterSeq === 'number' ? afterSeq : head;
     const subscription = new Subscription(
@@ -127,23 +129,19 @@ export class SessionService implements SessionApi {
   }
 
   connectionClosed(connectionId: string): void {
-    const { registry } = this.#deps;
-    for (const sessionId of this.#registered.get(connectionId) ?? [])
-      registry.find(sessionId)?.send({ type: 'connection_gone', connectionId });
-    this.#registered.delete(connectionId);
-    for (const sessionId of this.#presence.sessionsOf(connectionId)) {
-      const members = this.#presence.remove(sessionId, connectionId) ?? [];
-      registry
-        .find(sessionId)
-        ?.feed.broadcast({ type: 'presence.changed', session_id: sessionId, members: [...members] });
-    }
+    for (const sessionId of this.#connections.close(connectionId)) this.#leave(sessionId, connectionId);
+  }
+
+  /** What a connection had in a session goes with it: its tools, its presence. */
+  #leave(sessionId: string, connectionId: string): void {
+    const actor = this.#deps.registry.find(sessionId);
+    actor?.send({ type: 'connection_gone', connectionId });
+    const members = this.#presence.remove(sessionId, connectionId);
+    if (members) actor?.feed.broadcast({ type: 'presence.changed', session_id: sessionId, members: [...members] });
   }
 
   async getSession(caller: Caller, sessionId: string): Promise<Session> {
-    const actor = await this.#actorFor(caller, sessionId);
-    const { state } = actor;
-    await actor.flushed();
-    return toSession(state);
+    return toSession(await this.#stateOf(caller, sessionId));
   }
 
   async listSessions(
@@ -156,9 +154,10 @@ export class SessionService implements SessionApi {
   }
 
   async deleteSession(caller: Caller, sessionId: string): Promise<void> {
-    const actor = await this.#actorFor(caller, sessionId);
-    actor.send({ type: 'delete' });
-    await actor.flushed();
+    await this.#use(caller, sessionId, async (actor) => {
+      actor.send({ type: 'delete' });
+      await actor.flushed();
+    });
     await this.#deps.sessions.remove(sessionId);
     await this.#deps.registry.drop(sessionId);
   }
@@ -172,10 +171,7 @@ export class SessionService implements SessionApi {
   }
 
   async listMessages(caller: Caller, sessionId: string): Promise<readonly Message[]> {
-    const actor = await this.#actorFor(caller, sessionId);
-    const { state } = actor;
-    await actor.flushed();
-    return toReading(state);
+    return toReading(await this.#stateOf(caller, sessionId));
   }
 
   listTools(caller: Caller): readonly ToolDefinition[] {
@@ -187,6 +183,28 @@ export class SessionService implements SessionApi {
   async recordFeedback({ principal }: Caller, feedback: Feedback): Promise<void> {
     const { sessions, clock } = this.#deps;
     await sessions.putFeedback({ ...feedback, userId: principal.user_id, orgId: principal.org_id, at: clock.now() });
+  }
+
+  /** The state, as far as it is in the log (LOG-2). */
+  #stateOf(caller: Caller, sessionId: string): Promise<SessionState> {
+    return this.#use(caller, sessionId, async (actor) => {
+      const { state } = actor;
+      await actor.flushed();
+      return state;
+    });
+  }
+
+  /** Uses the session's actor; where it was put to rest meanwhile, the next one. */
+  async #use<T>(caller: Caller, sessionId: string, use: (actor: SessionActor) => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      const actor = await this.#actorFor(caller, sessionId);
+      try {
+        return await use(actor);
+      } catch (error) {
+        if (!(error instanceof ActorGone)) throw error;
+        if (tries === MAX_ACTORS) throw new MidstreamError('store_unavailable');
+      }
+    }
   }
 
   /** The session's actor, for who may use it; for others the session doesn't exist (AUTH-3). */
@@ -209,27 +227,38 @@ export class SessionService implements SessionApi {
     return afterSeq >= actor.feed.base || afterSeq >= (await log.floorOf(actor.state.sessionId));
   }
 
-  async #register(caller: Caller, command: ToolsRegister | ToolsUnregister): Promise<Accepted> {
-    const actor = await this.#actorFor(caller, command.session_id);
-    const accepted = actor.register(command, caller);
-    const { connectionId } = caller;
-    if (connectionId !== undefined) {
-      const sessions = this.#registered.get(connectionId) ?? new Set();
-      this.#registered.set(connectionId, sessions.add(command.session_id));
-    }
-    return accepted;
+  #register(caller: Caller, command: ToolsRegister | ToolsUnregister): Promise<Accepted> {
+    const { session_id } = command;
+    return this.#asMember(caller, session_id, () =>
+      this.#use(caller, session_id, (actor) => actor.register(command, caller)),
+    );
   }
 
-  async #updatePresence(caller: Caller, command: PresenceUpdate): Promise<Accepted> {
+  #updatePresence(caller: Caller, command: PresenceUpdate): Promise<Accepted> {
     const { session_id, state } = command;
-    const { connectionId, principal } = caller;
-    const actor = await this.#actorFor(caller, session_id);
+    return this.#asMember(caller, session_id, async (connection_id) => {
+      const actor = await this.#actorFor(caller, session_id);
+      const member = { user_id: caller.principal.user_id, connection_id, state };
+      const members = this.#presence.set(session_id, member);
+      actor.feed.broadcast({ type: 'presence.changed', session_id, members: [...members] });
+      return { result: {} };
+    });
+  }
+
+  /** Does what ties a connection to a session; undoes it where the connection was closed meanwhile. */
+  async #asMember(
+    { connectionId }: Caller,
+    sessionId: string,
+    join: (connectionId: string) => Promise<Accepted>,
+  ): Promise<Accepted> {
     if (connectionId === undefined)
-      throw new MidstreamError('invalid_request', 'presence.update works over a WebSocket only.');
-    const member = { user_id: principal.user_id, connection_id: connectionId, state };
-    const members = this.#presence.set(session_id, member);
-    actor.feed.broadcast({ type: 'presence.changed', session_id, members: [...members] });
-    return { result: {} };
+      throw new MidstreamError('invalid_request', 'Tools and presence belong to a connection: use the WebSocket.');
+    const isStillOpen = this.#connections.join(connectionId, sessionId);
+    try {
+      return await join(connectionId);
+    } finally {
+      if (!isStillOpen()) this.#leave(sessionId, connectionId);
+    }
   }
 
   async #createOnce(caller: Caller, command: SessionCreate): Promise<Accepted> {
@@ -311,6 +340,9 @@ export class SessionService implements SessionApi {
     });
   }
 }
+
+/** How many actors of one session are tried before the store is said to be away. */
+const MAX_ACTORS = 3;
 
 const isMember = (state: SessionState, principal: Principal): boolean =>
   state.owner.user_id === principal.user_id && state.owner.org_id === principal.org_id;

@@ -20,6 +20,8 @@ export interface SubscriptionDeps {
 }
 
 const BATCH = 256;
+/** Between two looks at the socket, so that a batch of large frames can't fill it. */
+const FLUSH_CHARS = 32_768;
 /** A subscriber with more than this to take is behind. */
 const BEHIND = 64;
 
@@ -103,7 +105,8 @@ export class Subscription implements Watcher {
       this.#isBehind = true;
       const records = stored.filter((event) => event.seq <= base).map(toRecord);
       this.#deliver(records);
-      if (records.length < BATCH) this.cursor = Math.max(this.cursor, base);
+      const isAllTaken = records.length < BATCH && this.cursor === (records.at(-1)?.seq ?? this.cursor);
+      if (isAllTaken) this.cursor = Math.max(this.cursor, base);
       this.#pull();
     } catch {
       this.detach();
@@ -113,24 +116,41 @@ export class Subscription implements Watcher {
 
   #deliver(records: readonly LogRecord[]): void {
     const { sink, deltas } = this.#deps;
-    let isWritten = false;
+    let chars = 0;
     for (const record of this.#isBehind ? mergeDeltas(records) : records) {
       this.cursor = record.seq;
       if (!deltas && (record.kind === 'delta' || record.type === 'event_start')) continue;
       sink.write(record, this.#delivered);
       this.#delivered = record.seq;
-      isWritten = true;
+      chars += record.kind === 'delta' ? record.quoted.length : record.json.length;
+      if (chars < FLUSH_CHARS) continue;
+      chars = 0;
+      if (!sink.flush(this.#onDrain)) {
+        // What is left of the batch is pulled again from the cursor.
+        this.#block();
+        return;
+      }
     }
-    if (isWritten && !sink.flush(this.#onDrain)) this.#block();
+    if (chars > 0 && !sink.flush(this.#onDrain)) this.#block();
   }
 
   #block(): void {
     if (this.#mode !== 'pulling') return;
     this.#mode = 'blocked';
     this.#isBehind = true;
-    this.#slowTimer = this.#deps.clock.schedule(BOUNDS.slowConsumerMs, () => {
+    this.#watchBacklog(this.#deps.sink.backlogBytes);
+  }
+
+  /** Closes a socket whose backlog did not shrink for 30 s; one that is merely slow stays. */
+  #watchBacklog(was: number): void {
+    const { sink, clock } = this.#deps;
+    this.#slowTimer = clock.schedule(BOUNDS.slowConsumerMs, () => {
+      if (sink.backlogBytes < was) {
+        this.#watchBacklog(sink.backlogBytes);
+        return;
+      }
       this.detach();
-      this.#deps.sink.close(CLOSE.slowConsumer, 'the socket took nothing for 30 s; connect again and resume');
+      sink.close(CLOSE.slowConsumer, 'the socket took nothing for 30 s; connect again and resume');
     });
   }
 

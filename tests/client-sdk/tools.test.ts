@@ -79,14 +79,16 @@ it('sends what a tool throws as an error result', async () => {
 });
 
 it('[TOOL-7] keeps a call running across a reconnect, runs it once, and answers on the new connection', async () => {
-  const { server, client, writer, runs, running } = await startCall();
+  const { server, client, session, writer, runs, running } = await startCall();
   writer.callTool('call_1', 'look', {});
   writer.offer('call_1', server.connection.id);
   await running;
   client.drop();
   await server.command('session.attach', 2);
-  writer.offer('call_1', server.connection.id);
-  writer.append({ type: 'tool.progress', tool_use_id: 'call_1', percent: 1 });
+  const { seq } = writer.offer('call_1', server.connection.id);
+  await new Promise<void>((resolve) => {
+    session.subscribe((transcript) => transcript.seq >= seq && resolve());
+  });
   expect(runs[0]!.context.signal.aborted).toBe(false);
   runs[0]!.finish('late');
   const result = await server.command('user.custom_tool_result');

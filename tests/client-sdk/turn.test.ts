@@ -70,6 +70,16 @@ it('merges adjacent deltas for a reader that is behind, and loses nothing', asyn
   expect(session.transcript.items.at(-1)).toMatchObject({ kind: 'end' });
 });
 
+it('[NODE-2] takes the text of a superseded step back', async () => {
+  const { turn, writer } = await startTurn();
+  writer.startMessage('m1');
+  writer.delta('m1', 'taken back');
+  writer.append({ type: 'step.superseded', step: 1, discard_event_ids: ['m1'] });
+  writer.message('m2', 'said again');
+  writer.end();
+  await expect(turn.text).resolves.toBe('said again');
+});
+
 it('[CAN-1] cancels by the command’s id before the reply came, by the turn’s id after', async () => {
   const server = await startFakeServer();
   const session = await startClient(server).client.createSession();

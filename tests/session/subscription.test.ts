@@ -60,6 +60,33 @@ describe('a subscription', () => {
     again.sink.checkOrder(last);
   });
 
+  it('[LOG-6] keeps a socket that is merely slow', async () => {
+    const { id } = await t.create();
+    const slow = await t.watch(id, { full: true });
+    slow.sink.backlogBytes = 300_000;
+    await t.send(say(id, 'Hi'));
+    await slow.sink.until(() => slow.sink.flushes > 0);
+    for (const left of [200_000, 100_000]) {
+      slow.sink.backlogBytes = left;
+      t.clock.advance(30_000);
+      expect(slow.sink.closed).toBeUndefined();
+    }
+    t.clock.advance(30_000);
+    expect(slow.sink.closed?.code).toBe(4508);
+  });
+
+  it('[LOG-6] looks at the socket between large frames', async () => {
+    const { id } = await t.create();
+    const big = 'x'.repeat(100_000);
+    for (let i = 0; i < 5; i++) await t.send(say(id, big));
+    const slow = await t.watch(id, { afterSeq: 0, full: true });
+    await slow.sink.until(() => slow.sink.flushes > 0);
+    expect(slow.sink.texts.join('').length).toBeLessThan(150_000);
+    for (let i = 0; i < 9; i++) slow.sink.drain();
+    await slow.sink.until(() => slow.sink.frames.filter((f) => f.type === 'user.message').length === 5);
+    slow.sink.checkOrder(0);
+  });
+
   it('[LOG-4] replays every later event, and after a trim the completed ones', async () => {
     const { id } = await t.create();
     const all = await t.watch(id);

@@ -80,6 +80,7 @@ export class TestSink implements FrameSink {
   readonly texts: string[] = [];
   closed: { code: CloseCode; reason: string } | undefined;
   flushes = 0;
+  backlogBytes = 0;
   /** While true, the socket takes nothing more. */
   isFull = false;
   #onDrain: (() => void) | undefined;

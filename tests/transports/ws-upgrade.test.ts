@@ -56,7 +56,12 @@ describe('in dev', () => {
     await client.ofType('connection.ready');
   });
 
-  it.each([[['graphql-ws']], [[]]])(
+  it('takes a client that asks for no subprotocol', async () => {
+    const client = await FrameClient.connect(t.wsUrl, { protocols: [] });
+    await client.ofType('connection.ready');
+  });
+
+  it.each([[['graphql-ws']], [['midstream.v9', 'mqtt']]])(
     'refuses the subprotocols %j with a sentence that names the right one',
     async (protocols) => {
       const refusal = await refusalOf(FrameClient.connect(t.wsUrl, { protocols }));

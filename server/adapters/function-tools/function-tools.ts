@@ -61,6 +61,7 @@ function runTool(tool: FunctionTool, call: ToolCall, context: ToolContext): Prom
       resolve(answer);
     };
     const cancel = (): void => {
+      end(CANCELLED_ANSWER);
       ending.abort(context.signal.reason);
     };
     const timer =

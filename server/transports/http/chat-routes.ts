@@ -53,6 +53,9 @@ function toStream(res: Response, turn: ChatTurn, projection: ChatProjection, { s
       if (projection.end !== undefined) stream.end();
     },
     flush: (onDrain) => stream.flush(onDrain),
+    get backlogBytes() {
+      return stream.backlogBytes;
+    },
     lose(error) {
       stream.push(failure(error));
       stream.end();
@@ -88,6 +91,7 @@ function toAnswer(res: Response, turn: ChatTurn, projection: ChatProjection, { c
       });
     },
     flush: () => true,
+    backlogBytes: 0,
     lose: (error) => answer(() => sendError(res, error)),
   };
 }

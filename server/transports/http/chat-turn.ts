@@ -26,6 +26,8 @@ export interface ChatAudience {
   flush(onDrain: () => void): boolean;
   /** Nothing more comes, though the turn may go on without this client. */
   lose(error: MidstreamError): void;
+  /** As `FrameSink.backlogBytes`. */
+  readonly backlogBytes: number;
 }
 
 export class ChatTurn {
@@ -48,8 +50,10 @@ export class ChatTurn {
     this.attachment = await this.attach(sessionId, 'head');
     const message = toUserMessage(commandId, sessionId, this.chat);
     this.sentTo = { sessionId, commandId };
+    const sent = api.dispatch(caller, message);
+    // Behind the message, so that it finds what it cancels (CMD-5).
     if (this.gone) this.leave();
-    const { result, duplicate, applied_at_seq } = await api.dispatch(caller, message);
+    const { result, duplicate, applied_at_seq } = await sent;
     if (result.turn_id === undefined) throw new Error('user.message was accepted without a turn_id');
     if (duplicate === true && applied_at_seq !== undefined) {
       // The turn began before this request came: it is read from where its message stands.
@@ -116,7 +120,11 @@ export class ChatTurn {
   }
 
   private attach(sessionId: string, afterSeq: number | 'head'): Promise<Attachment> {
+    const turn = this;
     const sink: FrameSink = {
+      get backlogBytes() {
+        return turn.audience?.backlogBytes ?? 0;
+      },
       write: (record) => this.take(record),
       flush: (onDrain) => this.audience?.flush(onDrain) ?? true,
       control: (frame) => this.control(frame),

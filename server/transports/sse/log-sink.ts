@@ -42,6 +42,10 @@ export class LogSink implements FrameSink {
     this.stream?.push(toSseText(type, frame, toCursor(this.epoch, record.seq)));
   }
 
+  get backlogBytes(): number {
+    return this.stream?.backlogBytes ?? 0;
+  }
+
   flush(onDrain: () => void): boolean {
     return this.stream?.flush(onDrain) ?? true;
   }

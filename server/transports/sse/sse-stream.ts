@@ -40,6 +40,11 @@ export class SseStream {
     res.flushHeaders();
   }
 
+  /** Bytes handed over and not yet taken by the kernel. */
+  get backlogBytes(): number {
+    return this.ended ? 0 : this.res.writableLength;
+  }
+
   get isOpen(): boolean {
     return !this.ended;
   }

@@ -28,6 +28,10 @@ export class SocketSink implements FrameSink {
     return this.ended || this.deps.writer.takesMore(onDrain);
   }
 
+  get backlogBytes(): number {
+    return this.deps.writer.backlogBytes;
+  }
+
   control(frame: ControlFrame): void {
     if (this.ended) return;
     this.deps.writer.send(JSON.stringify(frame));

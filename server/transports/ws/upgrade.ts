@@ -14,7 +14,10 @@ export interface UpgradeDeps {
 }
 
 const offers = (req: IncomingMessage): readonly string[] =>
-  (req.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
+  (req.headers['sec-websocket-protocol'] ?? '')
+    .split(',')
+    .map((name) => name.trim())
+    .filter(Boolean);
 
 /** Who asks; undefined where the first frame has to say it. Rejects with the refusal. */
 export async function admitUpgrade(req: IncomingMessage, deps: UpgradeDeps): Promise<Identity | undefined> {
@@ -26,7 +29,9 @@ export async function admitUpgrade(req: IncomingMessage, deps: UpgradeDeps): Pro
   if (!policy.originAllowed(req.headers))
     throw new MidstreamError('forbidden', 'This origin is not on the list; add it to MIDSTREAM_ORIGINS');
   if (deps.isDraining()) throw new MidstreamError('draining');
-  if (!offers(req).includes(SUBPROTOCOL))
+  // Who offers none gets the one there is; who asks for another is told.
+  const offered = offers(req);
+  if (offered.length > 0 && !offered.includes(SUBPROTOCOL))
     throw new MidstreamError('invalid_request', `Offer the subprotocol ${SUBPROTOCOL} (Sec-WebSocket-Protocol)`);
   if (!verifier.required) return verifier.verify(undefined);
   const credential = readCredential(req.headers);

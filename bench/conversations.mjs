@@ -1,0 +1,206 @@
+/** One client with one session, in each server's dialect: prompts, counts and times tokens, cancels. */
+import { FrameSocket } from './frame-socket.mjs';
+import { nowUs } from './statistics.mjs';
+import { readTokens } from './token.mjs';
+
+const QUOTE = 0x22;
+const TILDE = 0x7e;
+/** Where the value of `type` begins in a frame: after `{"type":"`. */
+const TYPE_AT = 9;
+const TEXT_KEY = Buffer.from('"text":"');
+
+/** What all conversations of one driver have counted together. */
+export class Tally {
+  tokens = 0;
+  /** Microseconds from the upstream's write to here, one a token, since the last `take`. */
+  latenciesUs = [];
+
+  take() {
+    const { tokens, latenciesUs } = this;
+    this.latenciesUs = [];
+    return { tokens, latenciesUs };
+  }
+}
+
+class Conversation {
+  #tally;
+  #textAt = 0;
+  #onFirst;
+  #onEnd;
+  #onAnswer = new Map();
+  #fail;
+  /** Rejects where the connection breaks. */
+  broken = new Promise((_, reject) => {
+    this.#fail = reject;
+  });
+  tokens = 0;
+  nextId = 1;
+
+  constructor(tally, port, path, protocol) {
+    this.#tally = tally;
+    this.broken.catch(() => {});
+    this.opened = new Promise((resolve) => {
+      this.socket = new FrameSocket(port, path, protocol, {
+        onFrame: (bytes, start, end) => this.#take(bytes, start, end),
+        onOpen: resolve,
+        onClose: (error) => this.#fail(error),
+      });
+    });
+  }
+
+  /** Resolves with how many tokens came, when the turn is over; `onFirst` is called at the first. */
+  prompt(what, onFirst = () => {}) {
+    this.tokens = 0;
+    this.#onFirst = onFirst;
+    const over = new Promise((resolve) => {
+      this.#onEnd = () => resolve(this.tokens);
+    });
+    this.sendPrompt(JSON.stringify(what));
+    return Promise.race([over, this.broken]);
+  }
+
+  /** Sends a command and resolves with its answer. */
+  request(command) {
+    const id = `c${this.nextId++}`;
+    const answered = new Promise((resolve) => this.#onAnswer.set(id, resolve));
+    this.socket.send(JSON.stringify({ ...command, id }));
+    return Promise.race([answered, this.broken]);
+  }
+
+  answered(id, answer) {
+    const onAnswer = this.#onAnswer.get(id);
+    this.#onAnswer.delete(id);
+    onAnswer?.(answer);
+  }
+
+  ended() {
+    this.#onEnd?.();
+  }
+
+  fail(error) {
+    this.#fail(error);
+  }
+
+  close() {
+    this.socket.destroy();
+  }
+
+  #take(bytes, start, end) {
+    if (!this.isDelta(bytes, start + TYPE_AT)) {
+      this.take(JSON.parse(bytes.utf8Slice(start, end)));
+      return;
+    }
+    const arrivedUs = nowUs();
+    const { latenciesUs } = this.#tally;
+    const tokens = readTokens(bytes, this.#findText(bytes, start, end), (stampUs) =>
+      latenciesUs.push(arrivedUs - stampUs),
+    );
+    if (this.tokens === 0) this.#onFirst();
+    this.tokens += tokens;
+    this.#tally.tokens += tokens;
+  }
+
+  /** Frames of one turn begin alike, so the place is searched for once a turn. */
+  #findText(bytes, start, end) {
+    const guess = start + this.#textAt;
+    if (bytes[guess] === TILDE && bytes[guess - 1] === QUOTE) return guess;
+    const found = bytes.subarray(start, end).indexOf(TEXT_KEY) + TEXT_KEY.length;
+    this.#textAt = found;
+    return start + found;
+  }
+}
+
+class RelayConversation extends Conversation {
+  constructor(tally, port) {
+    super(tally, port, '/', undefined);
+  }
+
+  async ready() {
+    await Promise.race([this.opened, this.broken]);
+  }
+
+  async open() {
+    await this.ready();
+  }
+
+  sendPrompt(text) {
+    this.socket.send(JSON.stringify({ type: 'prompt', text }));
+  }
+
+  async cancel() {
+    await this.request({ type: 'cancel' });
+    this.ended();
+  }
+
+  isDelta(bytes, at) {
+    return bytes[at] === 0x64 && bytes[at + 1] === 0x65;
+  }
+
+  take(frame) {
+    if (frame.type === 'cancelled') this.answered(frame.id, frame);
+    else if (frame.type === 'done') this.ended();
+  }
+}
+
+class MidstreamConversation extends Conversation {
+  #sessionId;
+  #onReady;
+  #isReady = new Promise((resolve) => {
+    this.#onReady = resolve;
+  });
+
+  constructor(tally, port) {
+    super(tally, port, '/v1/ws', 'midstream.v1');
+  }
+
+  async ready() {
+    await Promise.race([this.#isReady, this.broken]);
+  }
+
+  async open() {
+    await this.ready();
+    const { session } = await this.#ask({ type: 'session.create' });
+    this.#sessionId = session.id;
+    await this.#ask({ type: 'session.attach', session_id: session.id, deltas: true });
+  }
+
+  sendPrompt(text) {
+    this.#ask({ type: 'user.message', session_id: this.#sessionId, content: text }).catch((error) => this.fail(error));
+  }
+
+  async cancel() {
+    await this.#ask({ type: 'user.interrupt', session_id: this.#sessionId });
+  }
+
+  /** `event_delta`, in contrast to `event_start`. */
+  isDelta(bytes, at) {
+    return bytes[at] === 0x65 && bytes[at + 6] === 0x64;
+  }
+
+  take(frame) {
+    switch (frame.type) {
+      case 'connection.ready':
+        this.#onReady();
+        break;
+      case 'command.accepted':
+      case 'command.rejected':
+        this.answered(frame.id, frame);
+        break;
+      case 'turn.ended':
+        if (frame.error !== undefined)
+          this.fail(new Error(`a turn failed: ${frame.error.code} ${frame.error.message}`));
+        this.ended();
+        break;
+    }
+  }
+
+  async #ask(command) {
+    const { result, error } = await this.request(command);
+    if (error !== undefined) throw new Error(`${command.type} was refused: ${error.code} ${error.message}`);
+    return result;
+  }
+}
+
+const DIALECTS = { relay: RelayConversation, midstream: MidstreamConversation };
+
+export const createConversation = (dialect, tally, port) => new DIALECTS[dialect](tally, port);

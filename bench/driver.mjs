@@ -1,0 +1,82 @@
+/** The clients, in a process of their own: opens conversations, prompts, waits, cancels, as the run asks. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createConversation, Tally } from './conversations.mjs';
+import { serveQuestions } from './processes.mjs';
+import { nowUs, toSpread } from './statistics.mjs';
+
+const OPEN_AT_ONCE = 100;
+/** Between two cancels, so that none waits behind another. */
+const CANCEL_PAUSE_MS = 10;
+
+const tally = new Tally();
+let conversations = [];
+let turns = [];
+let runs = 0;
+
+/** `depth`: `connection` stops at the handshake, `session` goes on to an attached session. */
+async function open({ dialect, port, count, depth }) {
+  for (let opened = 0; opened < count; opened += OPEN_AT_ONCE) {
+    const batch = Array.from({ length: Math.min(OPEN_AT_ONCE, count - opened) }, () =>
+      createConversation(dialect, tally, port),
+    );
+    conversations.push(...batch);
+    await Promise.all(batch.map((one) => (depth === 'connection' ? one.ready() : one.open())));
+  }
+}
+
+function start({ prompt, atOnce = conversations.length }) {
+  const run = runs++;
+  const waiting = conversations.map((conversation, i) => [conversation, `${process.pid}.${run}.${i}`]);
+  const work = async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const [conversation, name] = next;
+      conversation.name = name;
+      const tokens = await conversation.prompt({ ...prompt, name });
+      if (tokens !== prompt.tokens && !conversation.isCancelled)
+        throw new Error(`${tokens} of ${prompt.tokens} tokens arrived`);
+    }
+  };
+  turns = Array.from({ length: atOnce }, work);
+  for (const turn of turns) turn.catch(() => {});
+}
+
+function count() {
+  const { tokens, latenciesUs } = tally.take();
+  return { tokens, ...(latenciesUs.length > 0 && toSpread(latenciesUs)) };
+}
+
+/** One after the other, each on an idle server: from the command sent to its first token. */
+async function firstTokens({ times }) {
+  const tookUs = [];
+  for (let i = 0; i < times; i++) {
+    const conversation = conversations[i % conversations.length];
+    const startedUs = nowUs();
+    await conversation.prompt({ name: `first.${i}`, tokens: 1, perSecond: 50 }, () => tookUs.push(nowUs() - startedUs));
+  }
+  return toSpread(tookUs);
+}
+
+/** Cancels every running turn; when each was asked, and how long its reply took. */
+async function cancel() {
+  const repliedUs = [];
+  const asked = [];
+  for (const conversation of conversations) {
+    conversation.isCancelled = true;
+    const startedUs = nowUs();
+    asked.push([conversation.name, startedUs]);
+    await conversation.cancel();
+    repliedUs.push(nowUs() - startedUs);
+    await sleep(CANCEL_PAUSE_MS);
+  }
+  await Promise.all(turns);
+  return { repliedUs, asked };
+}
+
+function close() {
+  for (const conversation of conversations) conversation.close();
+  conversations = [];
+}
+
+const ANSWERS = { open, start, count, firstTokens, cancel, close, finish: () => Promise.all(turns).then(() => null) };
+
+serveQuestions(async ({ what, ...question }) => (await ANSWERS[what](question)) ?? null);

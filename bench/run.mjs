@@ -1,0 +1,119 @@
+/** `npm run bench`: Midstream beside a bare relay, in one run, on one machine, with the same work. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, platform, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { measureSync } from './disk.mjs';
+import { measureBusy, measureCancel, measureFirst, measureFlat, measureMemory, measurePaced } from './measure.mjs';
+import { parseOptions, USAGE } from './options.mjs';
+import { Child, findCores } from './processes.mjs';
+import { toRows, toTable } from './report.mjs';
+import { Servers } from './servers.mjs';
+
+const MEASURES = {
+  flat: measureFlat,
+  paced: measurePaced,
+  busy: measureBusy,
+  first: measureFirst,
+  cancel: measureCancel,
+};
+const KINDS = ['relay', 'midstream'];
+/** Files that a process needs beyond its connections. */
+const SPARE_FILES = 500;
+
+const say = (sentence) => process.stderr.write(`bench: ${sentence}\n`);
+const here = (name) => fileURLToPath(new URL(name, import.meta.url));
+
+/** Node raises its own limit to the hard one. */
+const fileLimit = () =>
+  Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' })) || Number.POSITIVE_INFINITY;
+
+async function measureRounds(bench, servers, results) {
+  const { options } = bench;
+  const parts = options.parts.filter((part) => part !== 'memory');
+  if (parts.length === 0) return;
+  const both = [];
+  for (const kind of KINDS) both.push(await servers.start(kind, 'rounds'));
+  say('warming up');
+  for (const server of both) await measureFlat(server, bench, options.warmUpDeltas);
+  for (const part of parts) {
+    for (let round = 1; round <= options.rounds; round++) {
+      say(`${part}, round ${round} of ${options.rounds}`);
+      for (const server of both) {
+        results[part] ??= { relay: [], midstream: [] };
+        results[part][server.kind].push(await MEASURES[part](server, bench));
+      }
+    }
+  }
+  for (const server of both) await server.child.stop();
+}
+
+async function measureBothMemories(bench, servers, results) {
+  if (!bench.options.parts.includes('memory')) return;
+  results.memory = {};
+  for (const kind of KINDS) {
+    say(`memory of ${kind}`);
+    const server = await servers.start(kind, 'memory');
+    results.memory[kind] = [await measureMemory(server, bench)];
+    await server.child.stop();
+  }
+}
+
+async function run(options) {
+  const dir = mkdtempSync(join(tmpdir(), 'midstream-bench-'));
+  const cores = findCores();
+  const children = [];
+  const start = (name) => {
+    const child = new Child(name, [here(`${name}.mjs`)], { cpus: cores?.drivers });
+    children.push(child);
+    return child;
+  };
+  try {
+    const drivers = [start('driver'), start('driver')];
+    const upstream = start('upstream');
+    const upstreamPort = await upstream.ask('port');
+    const idleConnections = Math.min(options.idleConnections, fileLimit() - SPARE_FILES);
+    const bench = { driver: drivers[0], drivers, upstream, options: { ...options, idleConnections } };
+    const servers = new Servers({ ...options, dir, cores, upstreamPort });
+    const results = {};
+    const sync = await measureSync(dir);
+    await measureRounds(bench, servers, results);
+    await measureBothMemories(bench, servers, results);
+    const rows = toRows(results, sync);
+    const [cpu] = cpus();
+    const machine = {
+      cpu: cpu?.model,
+      cores: cpus().length,
+      platform: platform(),
+      node: process.version,
+      server_pinned: cores !== undefined,
+    };
+    const { rounds, sessions } = options;
+    return {
+      rows,
+      sync,
+      report: { machine, rounds, sessions, idle_connections: idleConnections, fsync: sync, figures: rows },
+    };
+  } finally {
+    for (const child of children) await child.stop();
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+async function main() {
+  const options = parseOptions(process.argv.slice(2));
+  if (options.wantsHelp) {
+    console.log(USAGE);
+    return;
+  }
+  const { rows, sync, report } = await run(options);
+  const json = JSON.stringify(report, null, 2);
+  if (options.outPath !== undefined) writeFileSync(options.outPath, `${json}\n`);
+  console.log(`${toTable(rows, sync)}\n\n${json}`);
+}
+
+main().catch((error) => {
+  say(error.message);
+  process.exitCode = 1;
+});
