@@ -1,4 +1,5 @@
 /** One client with one session, in each server's dialect: prompts, counts and times tokens, cancels. */
+import { randomUUID } from 'node:crypto';
 import { FrameSocket } from './frame-socket.mjs';
 import { nowUs } from './statistics.mjs';
 import { readTokens } from './token.mjs';
@@ -7,6 +8,9 @@ const QUOTE = 0x22;
 const TILDE = 0x7e;
 /** Where the value of `type` begins in a frame: after `{"type":"`. */
 const TYPE_AT = 9;
+/** Ids of commands are remembered across connections; each driver has its own. */
+const DRIVER_ID = randomUUID();
+let nextCommand = 1;
 const TEXT_KEY = Buffer.from('"text":"');
 
 /** What all conversations of one driver have counted together. */
@@ -34,7 +38,6 @@ class Conversation {
     this.#fail = reject;
   });
   tokens = 0;
-  nextId = 1;
 
   constructor(tally, port, path, protocol) {
     this.#tally = tally;
@@ -61,7 +64,7 @@ class Conversation {
 
   /** Sends a command and resolves with its answer. */
   request(command) {
-    const id = `c${this.nextId++}`;
+    const id = `${DRIVER_ID}-${nextCommand++}`;
     const answered = new Promise((resolve) => this.#onAnswer.set(id, resolve));
     this.socket.send(JSON.stringify({ ...command, id }));
     return Promise.race([answered, this.broken]);

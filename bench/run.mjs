@@ -46,7 +46,7 @@ async function measureRounds(bench, servers, results) {
       }
     }
   }
-  for (const server of both) await server.child.stop();
+  await servers.stop();
 }
 
 async function measureBothMemories(bench, servers, results) {
@@ -56,7 +56,7 @@ async function measureBothMemories(bench, servers, results) {
     say(`memory of ${kind}`);
     const server = await servers.start(kind, 'memory');
     results.memory[kind] = [await measureMemory(server, bench)];
-    await server.child.stop();
+    await servers.stop();
   }
 }
 
@@ -64,6 +64,7 @@ async function run(options) {
   const dir = mkdtempSync(join(tmpdir(), 'midstream-bench-'));
   const cores = findCores();
   const children = [];
+  let servers;
   const start = (name) => {
     const child = new Child(name, [here(`${name}.mjs`)], { cpus: cores?.drivers });
     children.push(child);
@@ -75,7 +76,7 @@ async function run(options) {
     const upstreamPort = await upstream.ask('port');
     const idleConnections = Math.min(options.idleConnections, fileLimit() - SPARE_FILES);
     const bench = { driver: drivers[0], drivers, upstream, options: { ...options, idleConnections } };
-    const servers = new Servers({ ...options, dir, cores, upstreamPort });
+    servers = new Servers({ ...options, dir, cores, upstreamPort });
     const results = {};
     const sync = await measureSync(dir);
     await measureRounds(bench, servers, results);
@@ -96,6 +97,7 @@ async function run(options) {
       report: { machine, rounds, sessions, idle_connections: idleConnections, fsync: sync, figures: rows },
     };
   } finally {
+    await servers?.stop();
     for (const child of children) await child.stop();
     rmSync(dir, { recursive: true, force: true });
   }

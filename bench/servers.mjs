@@ -9,6 +9,7 @@ const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 export class Servers {
   #options;
+  #running = new Set();
 
   /** `dir`: a folder for data that is thrown away afterwards. `cores`: see `findCores`. */
   constructor(options) {
@@ -43,7 +44,13 @@ export class Servers {
         MIDSTREAM_BENCH_UPSTREAM_PORT: String(upstreamPort),
       },
     });
+    this.#running.add(child);
     return { kind, child, port: await portOf(child), cpuUs: () => child.ask('cpu'), rss: () => child.ask('rss') };
+  }
+
+  async stop() {
+    for (const child of this.#running) await child.stop();
+    this.#running.clear();
   }
 }
 

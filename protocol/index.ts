@@ -8,5 +8,6 @@ export * from './errors.js';
 export * from './events.js';
 export * from './frames.js';
 export * from './limits.js';
+export * from './parse.js';
 export * from './paths.js';
 export * from './resources.js';

@@ -12,7 +12,7 @@ import { createNewId, systemClock } from './adapters/system/index.js';
 import { createLogger } from './adapters/winston/index.js';
 import type { Config } from './config/index.js';
 import { matchesAny } from './core/patterns.js';
-import { OPEN_POLICY } from './core/permissions.js';
+import { OPEN_POLICY, type Policy } from './core/permissions.js';
 import { type ModelFacts, toModelFacts, UNKNOWN_MODEL } from './core/prices.js';
 import type { Clock, Timer } from './ports/clock.js';
 import type { Logger } from './ports/logger.js';
@@ -52,6 +52,7 @@ export interface App {
   close(drainMs?: number): Promise<void>;
 }
 
+const SCRIPTED = 'scripted';
 const RETENTION_SWEEP_MS = 3_600_000;
 const DAY_MS = 86_400_000;
 const RECONNECT_AFTER_MS = 1_000;
@@ -84,7 +85,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     logger,
     limits,
     agents: { named: toNamedAgents(config, modelKind) },
-    policy: config.roles ?? OPEN_POLICY,
+    policy: toPolicy(config, modelKind),
     directory: createDirectory([LOCAL]),
     factsOf: modelKind === 'scripted' ? () => UNKNOWN_MODEL : (name) => factsOf(config, name),
     mayRegister: (name) => config.clientTools === undefined || matchesAny(config.clientTools, name),
@@ -122,8 +123,6 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   });
   const server = createServer(httpApp);
   server.on('upgrade', (req, socket, head) => wsTransport.handleUpgrade(req, socket, head));
-  // Streams may be silent for longer than Node's default allows; slow headers may not.
-  server.requestTimeout = 0;
 
   await room.recover();
   try {
@@ -192,10 +191,21 @@ function toNamedAgents(config: Config, kind: App['modelKind']) {
       ...agent,
       system: agent.system ?? null,
       tools: [...agent.tools],
-      model: kind === 'scripted' ? 'scripted' : agent.model,
+      model: kind === 'scripted' ? SCRIPTED : agent.model,
     },
   ]);
   return Object.fromEntries(agents);
+}
+
+/** Roles name real models; the scripted one, which costs nothing, is open to all of them. */
+function toPolicy({ roles }: Config, kind: App['modelKind']): Policy {
+  if (!roles) return OPEN_POLICY;
+  if (kind !== 'scripted') return roles;
+  const open = Object.entries(roles).map(([name, role]) => [
+    name,
+    { ...role, models: [...(role.models ?? []), SCRIPTED] },
+  ]);
+  return Object.fromEntries(open) as Policy;
 }
 
 /** What the configuration says of a model's price comes before what we know. */

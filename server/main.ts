@@ -62,9 +62,12 @@ async function main(): Promise<void> {
     store: 'embedded',
     data_dir: config.dataDir,
   });
-  if (app.modelKind === 'scripted')
+  if (script) logger.info('MIDSTREAM_SCRIPT is set: the scripted model answers. Unset it to talk to Claude.');
+  else if (app.modelKind === 'scripted')
     logger.info('no key: the scripted model answers. Set ANTHROPIC_API_KEY to talk to Claude.');
-  logger.info('one machine: the embedded store serves, in MIDSTREAM_DATA_DIR.', { fsync: config.fsync });
+  logger.info('one machine: the embedded store serves. Set MIDSTREAM_DATA_DIR to keep it elsewhere.', {
+    fsync: config.fsync,
+  });
   if (config.auth.remote)
     logger.warn('MIDSTREAM_DEV_REMOTE is set: EVERYBODY who reaches this address is an administrator.');
   endOnSignals(app, config, logger);

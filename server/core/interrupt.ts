@@ -1,6 +1,6 @@
 /** The stop button: cancels what runs or waits, at any moment, and is never an error for what has already ended (CAN-1, CAN-4). */
 import type { UserInterrupt } from '../../protocol/index.js';
-import type { EndedTurn, Participant, SessionState } from './session-state.js';
+import type { EndedTurn, Named, Participant, SessionState } from './session-state.js';
 import { type Reply, refuse, type Transition } from './transition.js';
 import { endQueued, endTurn } from './turn-end.js';
 
@@ -41,28 +41,26 @@ function echo(t: Transition, command: UserInterrupt, from: Participant, turnId: 
   });
 }
 
-const NEVER: EndedTurn = { turnId: '', messageId: '', commandId: '', endedSeq: 0 };
+const NEVER: EndedTurn = { turnId: '', messageId: '', commandId: '', endedSeq: 0, joined: [] };
 
 /** The id of a running or queued turn, the record of an ended one, or nothing. */
 function findTarget(state: SessionState, command: UserInterrupt): string | EndedTurn | undefined {
   const { turn_id, message_id, command_id } = command;
   if (turn_id === undefined && message_id === undefined && command_id === undefined)
     return state.turn?.turnId ?? state.ended.at(-1) ?? { ...NEVER, endedSeq: state.seq };
-  const isNamed = (ids: { turnId: string; messageId: string; commandId: string }): boolean =>
+  const isNamed = (ids: Named & { readonly turnId: string }): boolean =>
     (turn_id === undefined || ids.turnId === turn_id) &&
     (message_id === undefined || ids.messageId === message_id) &&
     (command_id === undefined || ids.commandId === command_id);
+  // A message that steers is part of the turn it joined.
+  const isIn = (of: Named & { readonly turnId: string }, joined: readonly Named[]): boolean =>
+    isNamed(of) || joined.some((names) => isNamed({ turnId: of.turnId, ...names }));
   const { turn } = state;
   if (turn) {
-    if (isNamed(turn)) return turn.turnId;
-    // A message that steers is part of the turn it joined.
-    const isSteer = turn.steers.some((s) =>
-      isNamed({ turnId: turn.turnId, messageId: s.steerId, commandId: s.commandId }),
-    );
-    if (isSteer || (message_id !== undefined && turn.items.some((i) => i.kind === 'user' && i.id === message_id)))
-      return turn.turnId;
+    const pending = turn.steers.map(({ steerId, commandId }) => ({ messageId: steerId, commandId }));
+    if (isIn(turn, [...turn.joined, ...pending])) return turn.turnId;
   }
-  return state.queue.find(isNamed)?.turnId ?? state.ended.find(isNamed);
+  return state.queue.find(isNamed)?.turnId ?? state.ended.find((ended) => isIn(ended, ended.joined));
 }
 
 const accept = (appliedAtSeq: number, turnId: string | undefined, outcome: 'cancelled' | 'already_ended'): Reply => ({

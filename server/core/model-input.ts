@@ -6,7 +6,7 @@ import type { CallType, OpenBlock } from './session-state.js';
 import { advance, nextStep } from './step-flow.js';
 import { planCall } from './tool-plan.js';
 import type { RequestKey, Transition } from './transition.js';
-import { closeStep, commitMessage, commitOpen, endRequest, endTurn, estimateUsage } from './turn-end.js';
+import { closeStep, commitMessage, commitOpen, endRequest, endTurn, estimateUsage, isTold } from './turn-end.js';
 
 /** Whether this request is the one that streams; what another one says comes too late. */
 export function isCurrent(t: Transition, key: RequestKey): boolean {
@@ -240,12 +240,15 @@ function onFailed(t: Transition, failure: ModelFailure): void {
 }
 
 function failRequest(t: Transition, error: ErrorBody, delivered: boolean, refusedToolUseIds?: readonly string[]): void {
-  const usage = delivered ? estimateUsage(t) : NO_USAGE;
+  const { phase } = t.turn;
+  // Once the provider told the input side, it has read the prompt, and charges for it.
+  const isCharged = delivered || (phase.name === 'streaming' && isTold(phase.spanUsage));
+  const usage = isCharged ? estimateUsage(t) : NO_USAGE;
   endRequest(t, {
     stopReason: null,
     isError: true,
     usage,
-    estimated: delivered,
+    estimated: isCharged,
     error,
     ...(refusedToolUseIds && { refusedToolUseIds }),
   });

@@ -107,7 +107,7 @@ export interface Call {
 
 export type Phase =
   /** Between requests: waiting for the budget's hold. */
-  | { readonly name: 'admitting' }
+  | { readonly name: 'admitting'; readonly step: number }
   | {
       readonly name: 'streaming';
       readonly spanId: string;
@@ -169,6 +169,8 @@ export interface Turn {
   /** Calls of the current step, in call order. */
   readonly calls: readonly Call[];
   readonly steers: readonly PendingSteer[];
+  /** Steers that are part of the turn by now; they name it, too. */
+  readonly joined: readonly Named[];
   readonly usage: Usage;
   readonly estimated: boolean;
   readonly costNanoUsd: number;
@@ -177,12 +179,16 @@ export interface Turn {
   readonly resultsReplaced: boolean;
 }
 
-/** How a message, or a command, finds the turn it became. */
-export interface EndedTurn {
-  readonly turnId: string;
+/** How a message, or a command, finds the turn it became or joined. */
+export interface Named {
   readonly messageId: string;
   readonly commandId: string;
+}
+
+export interface EndedTurn extends Named {
+  readonly turnId: string;
   readonly endedSeq: number;
+  readonly joined: readonly Named[];
 }
 
 export interface ToolRegistration {

@@ -32,26 +32,33 @@ export function nextStep(t: Transition, steers: 'with_steers' | 'without_steers'
   admit(t, nextKey(t));
 }
 
+/** Whether a steer can still join the turn: the agent has a step left for it. */
+export const canJoinNow = (t: Transition): boolean =>
+  upcomingStep(t) !== undefined || t.turn.step < t.state.agent.max_steps;
+
 /** Leaves the step as it stands and goes on with what the user says now, behind the results of what was cut. */
 export function steerNow(t: Transition): void {
   // Between requests the next one takes it along.
-  if (t.turn.phase.name === 'admitting') return joinSteers(t);
+  if (upcomingStep(t) !== undefined) return joinSteers(t);
   closeStep(t, 'the user steered');
   resume(t);
-  joinSteers(t);
-  admit(t, nextKey(t));
+  nextStep(t, 'with_steers');
+}
+
+/** The step of the request that is about to be made; undefined where one runs or ran. */
+function upcomingStep(t: Transition): number | undefined {
+  const { phase, step } = t.turn;
+  if (phase.name === 'admitting') return phase.step;
+  return phase.name === 'backing_off' ? step : undefined;
 }
 
 function joinSteers(t: Transition): void {
-  const { turnId, step } = t.turn;
-  for (const steer of t.turn.steers)
-    t.emit({
-      type: 'steer.joined',
-      turn_id: turnId,
-      step: step + 1,
-      actor: { user_id: steer.from.user_id },
-      steer_id: steer.steerId,
-    });
+  const { turnId } = t.turn;
+  const step = upcomingStep(t) ?? t.turn.step + 1;
+  for (const steer of t.turn.steers) {
+    const actor = { user_id: steer.from.user_id };
+    t.emit({ type: 'steer.joined', turn_id: turnId, step, actor, steer_id: steer.steerId });
+  }
 }
 
 /** Nothing runs here any more: the deadline's clock stops until a client or an approver answers (TURN-4). */

@@ -1,48 +1,115 @@
-/** Counts of tokens where the provider's own did not come: from characters, on the high side. */
-import type { Block } from '../../protocol/index.js';
-import type { OpenBlock, SessionState, StepBlock, Turn } from './session-state.js';
+/** Counts of tokens where the provider's own are not there: estimates of what was used, bounds of what may be. */
+import type { Block, ClientTool } from '../../protocol/index.js';
+import type { HistoryItem, OpenBlock, SessionState, StepBlock, Turn } from './session-state.js';
 
 /** English text is about 4 characters a token, code and other languages fewer. */
 const CHARS_PER_TOKEN = 3.5;
-/** What an image or a page costs is known to the provider alone; a usual one is below this. */
+/** What an image or a document costs is known to the provider alone; a usual one is below this. */
 const TOKENS_PER_ATTACHMENT = 1_600;
+/** What the request's own structure costs: roles, block markers, the tool-use preamble. */
+const TOKENS_OF_FRAME = 500;
 
-const fromChars = (chars: number): number => Math.ceil(chars / CHARS_PER_TOKEN);
-
-export function estimateOutputTokens(blocks: readonly StepBlock[], open: readonly OpenBlock[]): number {
-  let chars = 0;
-  for (const block of blocks) {
-    if (block.kind === 'message') chars += charsOf(block.content);
-    else if (block.kind === 'thinking') chars += String(block.block['thinking'] ?? block.block['data'] ?? '').length;
-    else chars += block.name.length + JSON.stringify(block.input).length;
-  }
-  for (const block of open) {
-    if (block.kind === 'message') chars += charsOf(block.content);
-    else if (block.kind === 'thinking') chars += block.thinking.length;
-    else chars += block.name.length + block.json.length;
-  }
-  return fromChars(chars);
+interface ToolText {
+  readonly name: string;
+  readonly description: string;
+  readonly input_schema: object;
 }
 
-export function estimateInputTokens(state: SessionState, turn: Turn): number {
-  let chars = state.agent.system?.length ?? 0;
+interface Size {
+  readonly chars: number;
+  /** Of the text as UTF-8; no tokenizer makes more tokens than bytes. */
+  readonly bytes: number;
+  readonly attachments: number;
+}
+
+/** Tokens of what a step made so far, complete and in the making. */
+export function estimateOutputTokens(blocks: readonly StepBlock[], open: readonly OpenBlock[]): number {
+  const texts = [...blocks.flatMap(textsOfStepBlock), ...open.flatMap(textsOfOpenBlock)];
+  return Math.ceil(texts.reduce((sum, text) => sum + text.length, 0) / CHARS_PER_TOKEN);
+}
+
+/** Tokens that the request of the running step sent. */
+export function estimateInputTokens(state: SessionState, turn: Turn, tools: ReadonlyMap<string, ToolText>): number {
+  const sent = turn.items.filter((item) => item.kind === 'user' || item.step !== turn.step);
+  const { chars, attachments } = measure(state, sent, toolsOf(turn, tools));
+  return Math.ceil(chars / CHARS_PER_TOKEN) + attachments * TOKENS_PER_ATTACHMENT;
+}
+
+/** At least the tokens that the next request will send (BUD-1). */
+export function boundInputTokens(state: SessionState, turn: Turn, tools: ReadonlyMap<string, ToolText>): number {
+  return toBound(measure(state, turn.items, toolsOf(turn, tools)));
+}
+
+/** The same for the first request of a turn that does not exist yet. */
+export function boundFirstInputTokens(
+  state: SessionState,
+  content: readonly Block[],
+  tools: ReadonlyMap<string, ToolText>,
+): number {
+  const clientTools = state.registrations.flatMap((registration) => registration.tools);
+  return toBound(measure(state, [{ kind: 'user', turnId: '', id: '', content }], [...tools.values(), ...clientTools]));
+}
+
+const toBound = ({ bytes, attachments }: Size): number => bytes + attachments * TOKENS_PER_ATTACHMENT + TOKENS_OF_FRAME;
+
+function toolsOf(turn: Turn, tools: ReadonlyMap<string, ToolText>): readonly (ToolText | ClientTool)[] {
+  return [...turn.serverTools.flatMap((name) => tools.get(name) ?? []), ...turn.clientTools];
+}
+
+function measure(state: SessionState, items: readonly HistoryItem[], tools: readonly ToolText[]): Size {
+  let chars = 0;
+  let bytes = 0;
   let attachments = 0;
-  for (const item of [...state.history, ...turn.items]) {
-    if (item.kind === 'user') {
-      chars += charsOf(item.content);
-      attachments += item.content.filter((b) => b.type !== 'text').length;
-    } else if (item.step !== turn.step || item.turnId !== turn.turnId) {
-      for (const block of item.blocks) chars += charsOfStepBlock(block);
+  const add = (text: string): void => {
+    chars += text.length;
+    bytes += utf8Length(text);
+  };
+  add(state.agent.system ?? '');
+  for (const { name, description, input_schema } of tools) add(name + description + JSON.stringify(input_schema));
+  for (const item of [...state.history.slice(state.replayFrom), ...items]) {
+    const contents = item.kind === 'user' ? [item.content] : item.blocks.map(resultOf);
+    if (item.kind === 'step') for (const text of item.blocks.flatMap(textsOfStepBlock)) add(text);
+    for (const block of contents.flat()) {
+      if (block.type === 'text') add(String(block['text'] ?? ''));
+      else attachments++;
     }
   }
-  return fromChars(chars) + attachments * TOKENS_PER_ATTACHMENT;
+  return { chars, bytes, attachments };
 }
 
-function charsOfStepBlock(block: StepBlock): number {
-  if (block.kind === 'message') return charsOf(block.content);
-  if (block.kind === 'thinking') return 0;
-  return JSON.stringify(block.input).length + (block.result ? charsOf(block.result.content) : 0);
+const resultOf = (block: StepBlock): readonly Block[] => (block.kind === 'call' ? (block.result?.content ?? []) : []);
+
+function textsOfStepBlock(block: StepBlock): string[] {
+  switch (block.kind) {
+    case 'message':
+      return block.content.map(textOf);
+    case 'thinking':
+      return [String(block.block['thinking'] ?? block.block['data'] ?? '')];
+    case 'call':
+      return [block.name, JSON.stringify(block.input)];
+  }
 }
 
-const charsOf = (content: readonly Block[]): number =>
-  content.reduce((sum, block) => sum + (block.type === 'text' ? String(block['text'] ?? '').length : 0), 0);
+function textsOfOpenBlock(block: OpenBlock): string[] {
+  switch (block.kind) {
+    case 'message':
+      return block.content.map(textOf);
+    case 'thinking':
+      return [block.thinking];
+    case 'call':
+      return [block.name, block.json];
+  }
+}
+
+const textOf = (block: Block): string => (block.type === 'text' ? String(block['text'] ?? '') : JSON.stringify(block));
+
+function utf8Length(text: string): number {
+  let bytes = text.length;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code < 0x80) continue;
+    // Each half of a surrogate pair is two of its four bytes.
+    bytes += code < 0x800 || (code >= 0xd800 && code < 0xe000) ? 1 : 2;
+  }
+  return bytes;
+}

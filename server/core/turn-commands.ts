@@ -10,7 +10,7 @@ import type {
 import { interrupt } from './interrupt.js';
 import { canApprove, canUseModel, maxTokensOf } from './permissions.js';
 import type { Call, Participant } from './session-state.js';
-import { advance, steerNow } from './step-flow.js';
+import { advance, canJoinNow, steerNow } from './step-flow.js';
 import { toToolSet } from './tool-offer.js';
 import { callOf, decideNow, deny, mismatchOf, resolve } from './tool-plan.js';
 import { type Reply, refuse, type Sender, type Transition } from './transition.js';
@@ -79,12 +79,8 @@ function refuseMessage(t: Transition, command: UserMessage, from: Participant): 
   if (ctx.draining && !isBusy) return refuse('draining');
   if (!isBusy && ctx.isOverloaded()) return refuse('overloaded', undefined, { retryAfterMs: OVERLOADED_RETRY_MS });
   if (isBusy && command.on_busy === 'reject') return refuse('busy');
-  const isQueued = isBusy && (command.on_busy ?? 'queue') === 'queue';
-  if (isQueued && state.queue.length >= ctx.limits.queued_turns)
-    return refuse(
-      'queue_full',
-      `The queue of this session is full: ${ctx.limits.queued_turns} turns wait. Wait for a turn to end.`,
-    );
+  const isWaiting = isBusy && command.on_busy !== 'interrupt';
+  if (isWaiting && isFull(t)) return queueFull(t);
   const roles = ctx.rolesOf(from);
   const model = command.model ?? state.agent.model;
   if (!canUseModel(ctx.policy, roles, model)) return refuse('forbidden', `Your role may not use the model ${model}.`);
@@ -101,6 +97,13 @@ function refuseMessage(t: Transition, command: UserMessage, from: Participant): 
     );
   return refuseToolChoice(t, command, from, model);
 }
+
+/** Steers count, for each of them may become a turn of its own. */
+const isFull = (t: Transition): boolean =>
+  t.state.queue.length + (t.state.turn?.steers.length ?? 0) >= t.ctx.limits.queued_turns;
+
+const queueFull = (t: Transition): Reply =>
+  refuse('queue_full', `The queue of this session is full: ${t.ctx.limits.queued_turns} wait. Wait for a turn to end.`);
 
 function refuseToolChoice(t: Transition, command: UserMessage, from: Participant, model: string): Reply | undefined {
   const choice = command.tool_choice;
@@ -125,8 +128,9 @@ function refuseToolChoice(t: Transition, command: UserMessage, from: Participant
 function steer(t: Transition, command: UserSteer, from: Participant): Reply {
   const turn = t.state.turn;
   if (!turn || (command.turn_id !== undefined && command.turn_id !== turn.turnId)) return refuse('turn_not_active');
+  if (isFull(t)) return queueFull(t);
   const isNow = command.apply === 'now';
-  const outcome = isNow ? ('joined' as const) : ('pending' as const);
+  const outcome = isNow && canJoinNow(t) ? ('joined' as const) : ('pending' as const);
   const steerId = t.ctx.newId('sevt');
   const logged = t.emit({
     type: 'user.steer',

@@ -135,15 +135,18 @@ export function estimateUsage(t: Transition): Usage {
   const { phase, items, open, step } = t.turn;
   if (phase.name !== 'streaming') return NO_USAGE;
   const told = phase.spanUsage;
-  const isTold = told.input_tokens + told.cache_read_input_tokens + told.cache_creation_input_tokens > 0;
   const made = items.find((item) => item.kind === 'step' && item.step === step);
   const output = estimateOutputTokens(made?.kind === 'step' ? made.blocks : [], open);
   return {
     ...told,
-    input_tokens: isTold ? told.input_tokens : estimateInputTokens(t.state, t.turn),
+    input_tokens: isTold(told) ? told.input_tokens : estimateInputTokens(t.state, t.turn, t.ctx.serverTools),
     output_tokens: Math.max(told.output_tokens, output),
   };
 }
+
+/** Whether the provider said how long the prompt was. */
+export const isTold = (usage: Usage): boolean =>
+  usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens > 0;
 
 function cancelCall(t: Transition, call: Call, why: string): void {
   const text = call.begun ? `Cancelled while running: ${why}.` : `Not run: ${why}.`;

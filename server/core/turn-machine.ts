@@ -7,7 +7,7 @@ import {
   toErrorBody,
 } from '../../protocol/index.js';
 import { onTick } from './clock-input.js';
-import { isCurrent, onModelEnd, onModelEvents } from './model-input.js';
+import { onModelEnd, onModelEvents } from './model-input.js';
 import type { ModelEnd, ModelEvent } from './model-stream.js';
 import { recover } from './recovery.js';
 import { registerTools, unregisterTools } from './registrations.js';
@@ -71,7 +71,7 @@ function handle(t: Transition, input: Input): Reply | undefined {
       if (isAdmitting(t, input.key)) beginRequest(t, input.key);
       return undefined;
     case 'refused':
-      if (isAdmitting(t, input.key)) endTurn(t, 'budget_exhausted', input.error);
+      if (isAdmitting(t, input.key)) endTurn(t, isBudget(input.error) ? 'budget_exhausted' : 'error', input.error);
       return undefined;
     case 'model_events':
       onModelEvents(t, input.key, input.events);
@@ -108,9 +108,11 @@ function handle(t: Transition, input: Input): Reply | undefined {
   }
 }
 
+const isBudget = (error: ErrorBody): boolean => error.code.startsWith('budget_');
+
 function isAdmitting(t: Transition, key: RequestKey): boolean {
   const turn = t.state.turn;
-  return turn?.turnId === key.turnId && turn.phase.name === 'admitting' && !isCurrent(t, key);
+  return turn?.turnId === key.turnId && turn.phase.name === 'admitting' && turn.phase.step === key.step;
 }
 
 function onConnectionGone(t: Transition, connectionId: string): undefined {

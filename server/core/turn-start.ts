@@ -1,5 +1,5 @@
 /** The beginning of turns and of model requests. */
-import { estimateInputTokens } from './token-estimate.js';
+import { boundInputTokens } from './token-estimate.js';
 import { toPlannedRequest, toToolSet } from './tool-offer.js';
 import type { QueuedTurn } from './session-state.js';
 import { type RequestKey, time, type Transition } from './transition.js';
@@ -30,14 +30,14 @@ function startTurn(t: Transition, next: QueuedTurn): void {
 
 /** Asks for the budget's hold; the request begins when it is granted (BUD-1). */
 export function admit(t: Transition, key: RequestKey): void {
-  t.patchTurn({ phase: { name: 'admitting' } });
+  t.patchTurn({ phase: { name: 'admitting', step: key.step } });
   const { payer, request } = t.turn;
   t.effect({
     type: 'reserve',
     key,
     payer,
     model: request.model,
-    inputTokens: estimateInputTokens(t.state, t.turn),
+    inputTokens: boundInputTokens(t.state, t.turn, t.ctx.serverTools),
     outputTokens: request.maxTokens,
     tags: request.tags,
   });

@@ -5,6 +5,7 @@
 import { MidstreamError, type ToolsRegister, type ToolsUnregister, type TurnCommand } from '../../protocol/index.js';
 import type { LogRecord } from '../core/log-record.js';
 import type { SessionState } from '../core/session-state.js';
+import { boundFirstInputTokens } from '../core/token-estimate.js';
 import type { Effect, StepContext } from '../core/transition.js';
 import { step } from '../core/turn-machine.js';
 import type { Clock } from '../ports/clock.js';
@@ -84,8 +85,7 @@ export class CommandDesk {
     const known = await this.#findKnown(commands, caller);
     const isNew = known.some((answer) => answer === undefined);
     const hold = isNew ? await this.#holdFor(commands, known, caller) : undefined;
-    const { outcome, fates } = this.#stepAll(commands, known, caller, hold);
-    this.#useHold(hold, outcome.effects);
+    const { outcome, fates } = this.#stepWith(hold, () => this.#stepAll(commands, known, caller, hold));
     const committed = isNew ? this.#deps.commit(outcome) : Promise.resolve();
     const carried = fates.map(async (fate): Promise<Carried> => {
       if (fate instanceof Promise) return { accepted: await fate, echo: undefined };
@@ -122,7 +122,7 @@ export class CommandDesk {
     caller: Caller,
     hold: Hold | undefined,
   ): { outcome: Outcome; fates: (Carried | Promise<Accepted>)[] } {
-    const { context, clock, runner } = this.#deps;
+    const { context, clock } = this.#deps;
     let state = this.#deps.state();
     let isHeld = hold !== undefined;
     const records: LogRecord[] = [];
@@ -137,10 +137,7 @@ export class CommandDesk {
       }
       const sender = toSender(caller);
       const next = step(state, { type: 'command', command, sender, hold: isHeld ? 'held' : 'needed' }, context());
-      if (!next.reply?.ok) {
-        if (hold) runner.release(hold);
-        throw new Refused(at, toRefusal(next.reply));
-      }
+      if (!next.reply?.ok) throw new Refused(at, toRefusal(next.reply));
       state = next.state;
       if (next.effects.some((effect) => effect.type === 'request_model')) isHeld = false;
       records.push(...next.records);
@@ -177,7 +174,7 @@ export class CommandDesk {
       step: 1,
       attempt: 1,
       model: message.model ?? agent.model,
-      inputTokens: 0,
+      inputTokens: boundFirstInputTokens(state(), message.content, context().serverTools),
       outputTokens: message.max_tokens ?? agent.max_tokens,
       tags: message.tags ?? [],
     });
@@ -185,12 +182,22 @@ export class CommandDesk {
     throw new Refused(commands.indexOf(message), toRefusal({ ok: false, error: reservation.error }));
   }
 
-  #useHold(hold: Hold | undefined, effects: readonly Effect[]): void {
-    if (!hold) return;
-    const { runner } = this.#deps;
+  /** Gives the hold to the request that was begun with it, or gives it back. */
+  #stepWith<T extends { outcome: Outcome }>(hold: Hold | undefined, stepAll: () => T): T {
+    let isUsed = false;
+    try {
+      const stepped = stepAll();
+      isUsed = hold !== undefined && this.#useHold(hold, stepped.outcome.effects);
+      return stepped;
+    } finally {
+      if (hold && !isUsed) this.#deps.runner.release(hold);
+    }
+  }
+
+  #useHold(hold: Hold, effects: readonly Effect[]): boolean {
     const begun = effects.find((effect) => effect.type === 'request_model');
-    if (begun) runner.keepHold(begun.request.key, hold);
-    else runner.release(hold);
+    if (begun) this.#deps.runner.keepHold(begun.request.key, hold);
+    return begun !== undefined;
   }
 }
 

@@ -1,8 +1,8 @@
 /** Does what the machine decided, once it is in the log: model requests, tools, holds. Results go back as inputs. */
 import type { Input, Step } from '../core/turn-machine.js';
 import type { Effect, PlannedRequest, RequestKey } from '../core/transition.js';
-import { NO_USAGE } from '../../protocol/index.js';
-import type { Hold, HoldRequest, Ledger } from '../ports/ledger.js';
+import { NO_USAGE, toErrorBody } from '../../protocol/index.js';
+import type { Hold, HoldRequest, Ledger, Reservation } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { Model } from '../ports/model.js';
 import type { ToolRunner } from '../ports/tool-runner.js';
@@ -12,6 +12,8 @@ export interface RunnerDeps {
   readonly model: Model;
   readonly tools: ToolRunner;
   readonly ledger: Ledger;
+  /** Holds of running requests, by request; shared, so that the next actor of a session settles what this one held. */
+  readonly holds: Map<string, Hold>;
   readonly logger: Logger;
   readonly rolesOf: (who: { user_id: string; org_id: string }) => readonly string[];
   /** Into the actor's mailbox. */
@@ -28,7 +30,6 @@ interface RunningRequest {
 export class TurnRunner {
   readonly #deps: RunnerDeps;
   readonly #tools = new Map<string, AbortController>();
-  readonly #holds = new Map<string, Hold>();
   #request: RunningRequest | undefined;
 
   constructor(deps: RunnerDeps) {
@@ -50,15 +51,21 @@ export class TurnRunner {
 
   /** Keeps a hold that was granted before its turn had a name, for the request that `key` names. */
   keepHold(key: RequestKey, hold: Hold): void {
-    this.#holds.set(toText(key), hold);
+    this.#deps.holds.set(toText(key), hold);
   }
 
   release(hold: Hold): void {
     void this.#deps.ledger.settle(hold, { usage: NO_USAGE, estimated: false, costNanoUsd: 0 });
   }
 
-  reserve(request: HoldRequest): ReturnType<Ledger['reserve']> {
-    return this.#deps.ledger.reserve(request);
+  /** Never rejects: a ledger that can't be reached refuses (nothing is spent on credit). */
+  async reserve(request: HoldRequest): Promise<Reservation> {
+    try {
+      return await this.#deps.ledger.reserve(request);
+    } catch (error) {
+      this.#deps.logger.error('the ledger did not answer', { error });
+      return { granted: false, error: toErrorBody('store_unavailable') };
+    }
   }
 
   /** Ends all work at once: the actor is gone, and nothing that comes back would be taken (NODE-3). */
@@ -93,8 +100,8 @@ export class TurnRunner {
   }
 
   async #reserve({ type, key, payer, ...asked }: Extract<Effect, { type: 'reserve' }>): Promise<void> {
-    const { ledger, send, sessionId, rolesOf } = this.#deps;
-    const reservation = await ledger.reserve({
+    const { send, sessionId, rolesOf } = this.#deps;
+    const reservation = await this.reserve({
       userId: payer.user_id,
       orgId: payer.org_id,
       roles: rolesOf(payer),
@@ -110,8 +117,8 @@ export class TurnRunner {
     const step = send({ type: 'admitted', key });
     // Nobody waited for it any more.
     const isUsed = step?.effects.some((e) => e.type === 'request_model' && toText(e.request.key) === toText(key));
-    if (!isUsed && this.#holds.get(toText(key)) === reservation.hold) {
-      this.#holds.delete(toText(key));
+    if (!isUsed && this.#deps.holds.get(toText(key)) === reservation.hold) {
+      this.#deps.holds.delete(toText(key));
       this.release(reservation.hold);
     }
   }
@@ -128,9 +135,9 @@ export class TurnRunner {
   }
 
   #settle({ key, usage, estimated, costNanoUsd }: Extract<Effect, { type: 'settle' }>): void {
-    const hold = this.#holds.get(toText(key));
+    const hold = this.#deps.holds.get(toText(key));
     if (!hold) return;
-    this.#holds.delete(toText(key));
+    this.#deps.holds.delete(toText(key));
     void this.#deps.ledger.settle(hold, { usage, estimated, costNanoUsd });
   }
 

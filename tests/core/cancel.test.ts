@@ -1,4 +1,4 @@
-import { call, openText, reply, start, stream, text } from './support/replies.js';
+import { call, endTool, openText, reply, start, stream, text } from './support/replies.js';
 import { ALICE, ASKING, World } from './support/world.js';
 
 const register = (world: World) =>
@@ -137,6 +137,59 @@ describe('user.interrupt', () => {
     world.interrupt({ scope: 'turn_and_queue' });
     expect(world.of('turn.ended')).toHaveLength(3);
     expect(world.state.turn).toBeUndefined();
+  });
+
+  it('takes steers along with the queue', () => {
+    const world = new World();
+    world.say('one');
+    const content = [{ type: 'text', text: 'more' }];
+    world.command({ type: 'user.steer', id: 's', content, apply: 'next_step' } as never);
+    world.interrupt({ scope: 'turn_and_queue' });
+    expect(world.state.turn).toBeUndefined();
+    expect(world.state.queue).toEqual([]);
+  });
+
+  it('[CAN-1] [CAN-4] finds the turn that a message steered, before and after it joined and when it ended', () => {
+    const world = new World();
+    const one = world.say('one');
+    const turn_id = one.ok ? one.result.turn_id : undefined;
+    world.say('that', { id: 'steering', on_busy: 'steer' });
+    reply(world, 'tool_use', call(0, 'search'));
+    endTool(world, 'search');
+    expect(world.of('steer.joined')).toHaveLength(1);
+    const message_id = world.of('user.message')[1]?.id;
+    reply(world, 'end_turn', text(0, 'ok'));
+    for (const target of [{ command_id: 'steering' }, { message_id }])
+      expect(world.interrupt(target)).toMatchObject({ ok: true, result: { turn_id, outcome: 'already_ended' } });
+  });
+
+  it('[BUD-2] settles every request once, whatever ends it', () => {
+    for (const end of ['whole', 'cut', 'failed'] as const) {
+      const world = new World();
+      world.say('Go');
+      stream(world, start, openText(0, 'some'));
+      if (end === 'whole') reply(world, 'end_turn');
+      else if (end === 'cut') world.interrupt();
+      else {
+        const failure = { code: 'upstream_truncated' as const, message: 'cut', retryable: true };
+        world.input({ type: 'model_ended', key: world.request.key, end: { type: 'failed', failure } });
+      }
+      const settled = world.effects.filter((e) => e.type === 'settle');
+      expect(settled).toEqual([expect.objectContaining({ estimated: end !== 'whole' })]);
+      expect(settled[0]).toMatchObject({ usage: { input_tokens: 10 } });
+    }
+  });
+
+  it('[BUD-2] charges the prompt where the provider had read it before it failed', () => {
+    const world = new World();
+    world.say('Go');
+    stream(world, start);
+    const failure = { code: 'upstream_overloaded' as const, message: 'busy', retryable: true };
+    world.input({ type: 'model_ended', key: world.request.key, end: { type: 'failed', failure } });
+    expect(world.effects.find((e) => e.type === 'settle')).toMatchObject({
+      usage: { input_tokens: 10 },
+      estimated: true,
+    });
   });
 
   it('refuses an unknown id', () => {

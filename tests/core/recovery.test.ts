@@ -1,5 +1,5 @@
 import { call, endTool, openText, reply, start, stream, text } from './support/replies.js';
-import { ALICE, World } from './support/world.js';
+import { ALICE, ASKING, World } from './support/world.js';
 
 describe('after a crash', () => {
   it('[NODE-2] an unfinished step is superseded and run again', () => {
@@ -32,6 +32,15 @@ describe('after a crash', () => {
     world.command({ type: 'user.custom_tool_result', id: 'a', custom_tool_use_id: id, content: [] } as never);
     world.admit();
     expect(world.request.key.step).toBe(2);
+  });
+
+  it('[NODE-2] a step with an approval asked for is closed as it stands', () => {
+    const world = new World({ policy: ASKING });
+    world.say('Send');
+    stream(world, start, call(0, 'send_mail'), openText(1, 'and'));
+    world.crash();
+    expect(world.of('step.superseded')).toHaveLength(0);
+    expect(world.state.turn?.phase.name).toBe('waiting');
   });
 
   it('[NODE-2] a tool that may have run is run again only if it is idempotent', () => {

@@ -2,6 +2,7 @@ import { mergeDeltas } from '../../server/core/delta-merge.js';
 import { type LogRecord, toDeltaRecord, toFrame } from '../../server/core/log-record.js';
 import { toCostNanoUsd, toModelFacts } from '../../server/core/prices.js';
 import { toRetryDelayMs } from '../../server/core/retry-policy.js';
+import { capResult } from '../../server/core/result-cap.js';
 import { createRandom } from './support/random.js';
 
 describe('frames', () => {
@@ -50,13 +51,33 @@ describe('merging', () => {
       expect({ seed, said: said(merged) }).toEqual({ seed, said: said(records) });
       expect(merged.at(-1)?.seq).toBe(40);
       expect(merged.filter((r) => r.kind === 'event')).toEqual(records.filter((r) => r.kind === 'event'));
-      for (const record of merged) if (record.kind === 'delta') expect(JSON.parse(record.quoted)).toBe(record.text);
+      for (const [at, record] of merged.entries()) {
+        if (record.kind !== 'delta') continue;
+        expect(JSON.parse(record.quoted)).toBe(record.text);
+        expect(record.firstSeq).toBe((merged[at - 1]?.seq ?? 0) + 1);
+      }
       for (let i = 1; i < merged.length; i++) {
         const [a, b] = [merged[i - 1], merged[i]];
         if (a?.kind === 'delta' && b?.kind === 'delta')
           expect([a.eventId, a.channel, a.index]).not.toEqual([b.eventId, b.channel, b.index]);
       }
     }
+  });
+});
+
+describe('a capped result', () => {
+  it('[TOOL-6] keeps what fits of all blocks together, and says what was cut', () => {
+    const content = [
+      { type: 'text' as const, text: 'abc' },
+      { type: 'text' as const, text: 'defgh' },
+      { type: 'text' as const, text: 'ij' },
+    ];
+    expect(capResult(content, 5)).toEqual([
+      { type: 'text', text: 'abc' },
+      { type: 'text', text: 'de' },
+      { type: 'text', text: '[The result was cut: 5 bytes over the limit of 5.]' },
+    ]);
+    expect(capResult(content, 10)).toEqual(content);
   });
 });
 
@@ -96,6 +117,11 @@ describe('prices', () => {
     expect(toCostNanoUsd(toModelFacts('claude-haiku-5-5').price, { ...usage, input_tokens: 1, output_tokens: 1 })).toBe(
       600,
     );
+  });
+
+  it('are rounded up', () => {
+    const price = { input: 0.5, cacheWrite: 0, cacheRead: 0, output: 0 };
+    expect(toCostNanoUsd(price, { ...usage, input_tokens: 1, output_tokens: 0 })).toBe(1);
   });
 
   it('of a long prompt apply to every token of the request', () => {

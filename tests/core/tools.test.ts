@@ -63,6 +63,23 @@ describe('client tools', () => {
     expect(answer(world, 'sevt_none')).toMatchObject({ ok: false, error: { code: 'tool_call_not_found' } });
   });
 
+  it('[TOOL-5] go to the prompter where it has the tool', () => {
+    const world = new World();
+    const bob = { principal: { user_id: 'bob', org_id: 'acme', roles: ['admin'] }, connectionId: 'conn_bob' };
+    const tools = [
+      { name: 'edit_note', description: 'Edits', input_schema: { type: 'object' as const }, timeout_ms: 5_000 },
+    ];
+    world.input({
+      type: 'register',
+      sender: bob,
+      command: { type: 'tools.register', id: 'r', session_id: 'sesn_1', tools },
+    });
+    register(world, 'conn_alice');
+    world.say('Edit');
+    reply(world, 'tool_use', call(0, 'edit_note'));
+    expect(world.of('tool.offered')[0]?.connection_id).toBe('conn_alice');
+  });
+
   it('[TOOL-5] are offered again, after a grace, to another member when the connection goes', () => {
     const world = new World();
     register(world, 'conn_alice');
@@ -152,6 +169,27 @@ describe('server tools', () => {
     expect(world.request.key.step).toBe(2);
   });
 
+  it('[TOOL-1] the policy is asked again when a call starts', () => {
+    const world = new World();
+    world.say('Wipe');
+    stream(world, start, call(0, 'wipe'));
+    world.policy = ASKING;
+    reply(world, 'tool_use');
+    expect(world.of('tool.started')).toHaveLength(0);
+    expect(world.of('tool.denied')[0]?.rule).toBe('role admin: deny wipe');
+  });
+
+  it('[TOOL-1] whoever steered is asked for, too', () => {
+    const world = new World({ rolesOf: (user) => (user === 'bob' ? ['guest'] : ['admin']) });
+    world.say('Find');
+    const bob = { principal: { user_id: 'bob', org_id: 'acme', roles: ['guest'] }, connectionId: 'conn_bob' };
+    const content = [{ type: 'text', text: 'and mail it' }];
+    world.command({ type: 'user.steer', id: 's', content, apply: 'next_step' } as never, bob);
+    reply(world, 'tool_use', call(0, 'search'));
+    expect(world.of('tool.denied')).toHaveLength(1);
+    expect(world.of('tool.started')).toHaveLength(0);
+  });
+
   it('an input that does not fit goes back to the model as an error result', () => {
     const world = new World();
     world.say('Find');
@@ -209,6 +247,15 @@ describe('approvals', () => {
       error: { code: 'invalid_request' },
     });
     expect(world.state.turn?.calls[0]?.state.name).toBe('asking');
+  });
+
+  it('[TOOL-3] asks the policy about an edited input', () => {
+    const { world, id } = ask();
+    world.policy = { admin: { ...ASKING['admin'], tools: { deny: ['send_mail'] }, approve: ['*'] } };
+    expect(confirm(world, id, 'allow', { updated_input: { q: 'x' } })).toMatchObject({
+      ok: false,
+      error: { code: 'forbidden_tool' },
+    });
   });
 
   it('[TOOL-3] deny becomes an error result with the reason', () => {

@@ -236,11 +236,55 @@ describe('a busy session', () => {
     expect(world.state.seq).toBe(seq);
   });
 
+  it('starts nothing while it drains, and keeps the queue', () => {
+    const world = new World();
+    world.say('first');
+    world.say('queued');
+    world.draining = true;
+    reply(world, 'end_turn', text(0, 'a'));
+    expect(world.state.turn).toBeUndefined();
+    expect(world.state.queue).toHaveLength(1);
+    expect(new World().say('ok')).toMatchObject({ ok: true });
+    expect(world.say('no')).toMatchObject({ ok: false, error: { code: 'draining' } });
+  });
+
+  it('refuses where the node is at its limit, and says when to come back', () => {
+    const world = new World();
+    world.overloaded = true;
+    expect(world.say('Hi')).toMatchObject({ ok: false, error: { code: 'overloaded', retry_after_ms: 1_000 } });
+  });
+
+  it('[BUD-3] ends a queued turn whose hold is refused, and no other [TURN-1]', () => {
+    const world = new World();
+    world.say('first');
+    const error = { type: 'rate_limit_error', code: 'budget_exhausted', message: 'spent', retryable: false } as const;
+    const key = { turnId: world.state.turn?.turnId ?? '', step: 1, attempt: 1 };
+    world.admit();
+    world.input({ type: 'refused', key, error });
+    expect(ended(world)).toEqual([]);
+    world.say('second');
+    reply(world, 'end_turn', text(0, 'a'));
+    const late = { turnId: world.state.turn?.turnId ?? '', step: 1, attempt: 1 };
+    expect(ended(world)).toEqual(['end_turn']);
+    world.interrupt();
+    world.say('third');
+    world.effects.length = 0;
+    world.input({ type: 'refused', key: late, error });
+    expect(ended(world)).toEqual(['end_turn', 'cancelled']);
+    world.input({ type: 'refused', key: { ...late, turnId: world.state.turn?.turnId ?? '' }, error });
+    expect(world.of('turn.ended').at(-1)).toMatchObject({
+      stop_reason: 'budget_exhausted',
+      error: { code: 'budget_exhausted' },
+    });
+  });
+
   it('refuses what is beyond the queue', () => {
     const world = new World({ limits: { queued_turns: 1 } });
     world.say('a');
     world.say('b');
     expect(world.say('c')).toMatchObject({ ok: false, error: { code: 'queue_full' } });
+    expect(world.say('c', { on_busy: 'steer' })).toMatchObject({ ok: false, error: { code: 'queue_full' } });
+    expect(world.say('c', { on_busy: 'interrupt' })).toMatchObject({ ok: true });
   });
 });
 
@@ -283,6 +327,55 @@ describe('steering', () => {
     expect(world.of('agent.message')[0]).toMatchObject({ status: 'incomplete' });
     expect(world.request.messages.map((m) => m.role)).toEqual(['user', 'assistant', 'user']);
     expect(world.request.key.step).toBe(2);
+  });
+
+  it('now: does not walk past max_steps', () => {
+    const world = new World({ maxSteps: 1 });
+    world.say('first');
+    stream(world, start, openText(0, 'I'));
+    expect(steer(world, 'now')).toMatchObject({ ok: true, result: { outcome: 'pending' } });
+    world.admit();
+    expect(ended(world)).toEqual(['max_steps']);
+    expect(world.request.messages.at(-1)?.content.at(-1)).toMatchObject({ text: 'rather this' });
+    expect(world.state.turn?.step).toBe(1);
+  });
+
+  it('now: is taken along by a retry, at its time and in its place', () => {
+    const world = new World();
+    world.say('first');
+    world.admit();
+    const failure = {
+      code: 'upstream_rate_limited' as const,
+      message: 'slow down',
+      retryable: true,
+      retryAfterMs: 3_000,
+    };
+    world.input({ type: 'model_ended', key: world.request.key, end: { type: 'failed', failure } });
+    steer(world, 'now');
+    world.admit();
+    expect(world.requests).toHaveLength(1);
+    expect(world.of('steer.joined')[0]?.step).toBe(1);
+    world.now += 4_000;
+    world.input({ type: 'tick' });
+    reply(world, 'end_turn', text(0, 'ok'));
+    world.say('next');
+    world.admit();
+    expect(world.request.messages.map((m) => m.role)).toEqual(['user', 'assistant', 'user']);
+    expect(world.request.messages[0]?.content).toHaveLength(2);
+  });
+
+  it('a steer that became a turn keeps no forced tool choice', () => {
+    const world = new World();
+    world.say('first', { tool_choice: { type: 'any' } });
+    world.admit();
+    expect(world.request.toolChoice).toEqual({ type: 'any' });
+    steer(world, 'next_step');
+    reply(world, 'tool_use', call(0, 'search'));
+    endTool(world, 'search');
+    expect(world.request.toolChoice).toBeUndefined();
+    steer(world, 'next_step', 'later');
+    reply(world, 'end_turn', text(0, 'ok'));
+    expect(world.request.toolChoice).toBeUndefined();
   });
 
   it('is refused where nothing runs', () => {

@@ -144,6 +144,71 @@ describe('when the store fails', () => {
     expect(t.model.requests).toHaveLength(0);
     isBroken = false;
     expect(await t.send({ ...say(id, 'Hi'), id: 'lost' })).toMatchObject({ applied_at_seq: 1 });
+    const { result } = await t.room.api.attach(
+      t.caller,
+      { sessionId: id, afterSeq: undefined, epoch: undefined, deltas: true },
+      sink,
+    );
+    expect(result.snapshot?.seq).toBeGreaterThan(0);
+  });
+});
+
+describe('when the store fails in the middle of a turn', () => {
+  it('[TURN-1] the turn goes on as soon as the store answers again, watched or not', async () => {
+    let isBroken = false;
+    t = await startRoom({
+      wrapLog: (log) =>
+        new Proxy(log, {
+          get(target, name) {
+            if (name === 'append' && isBroken)
+              return () => Promise.reject(new LogUnavailable('store_failed', 'disk full'));
+            const value = Reflect.get(target, name) as unknown;
+            return typeof value === 'function' ? value.bind(target) : value;
+          },
+        }),
+    });
+    const { id } = await t.create();
+    const { sink } = await t.watch(id);
+    await t.send(say(id, 'Hi'));
+    const request = await t.model.request(1);
+    isBroken = true;
+    request.stream(...opened, ...words('lost'));
+    await sink.until(() => sink.closed !== undefined);
+    expect(request.signal.aborted).toBe(true);
+    isBroken = false;
+    t.clock.advance(1_000);
+    const again = await t.model.request(2);
+    again.stream(...opened, ...words('found'), ...closed);
+    again.end();
+    const after = await t.watch(id, { afterSeq: 0 });
+    await after.sink.until(() => after.sink.has('turn.ended'));
+    expect(after.sink.frames.filter((f) => f.type === 'turn.ended')).toHaveLength(1);
+  });
+});
+
+describe('client tools', () => {
+  const register = (id: string) => ({
+    type: 'tools.register',
+    session_id: id,
+    tools: [{ name: 'edit', description: 'Edits', input_schema: { type: 'object' } }],
+  });
+
+  it('[TOOL-5] leave with their connection, also where it closes before they are registered', async () => {
+    t = await startRoom();
+    const { id } = await t.create();
+    const registering = t.send(register(id));
+    t.room.api.connectionClosed('conn_1');
+    await registering.catch(() => undefined);
+    const { attachment } = await t.watch(id);
+    expect(attachment.result.snapshot?.tools).toEqual([]);
+  });
+
+  it('[CMD-5] keep their place among the commands', async () => {
+    t = await startRoom();
+    const { id } = await t.create();
+    const sent = [t.send(say(id, 'without')), t.send(register(id))];
+    await Promise.all(sent);
+    expect((await t.model.request(1)).request.tools).toEqual([]);
   });
 });
 

@@ -4,11 +4,11 @@ import {
   type ChatRequest,
   chatRequestSchema,
   MidstreamError,
+  parseBy,
   type Session,
   type SessionCreate,
   type UserMessage,
 } from '../../../protocol/index.js';
-import { parseBy } from '../issue-sentence.js';
 
 const GONE_FIELDS = ['temperature', 'top_p', 'top_k'];
 

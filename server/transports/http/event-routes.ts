@@ -1,7 +1,13 @@
 /** `/v1/sessions/:id/events`: send commands, read the log, stream it. */
 import type { Request, Router } from 'express';
-import { CLOSE, MidstreamError, parseCursor, sendEventsSchema, type TurnCommand } from '../../../protocol/index.js';
-import { parseBy } from '../issue-sentence.js';
+import {
+  CLOSE,
+  MidstreamError,
+  parseBy,
+  parseCursor,
+  sendEventsSchema,
+  type TurnCommand,
+} from '../../../protocol/index.js';
 import { LogSink, type Preview, type SseStream, toSseText } from '../sse/index.js';
 import { TokenWatch } from '../token-watch.js';
 import { only } from './error-response.js';

@@ -1,7 +1,6 @@
 /** The small routes: feedback, tools, and the two probes. */
 import type { Router } from 'express';
-import { feedbackSchema } from '../../../protocol/index.js';
-import { parseBy } from '../issue-sentence.js';
+import { feedbackSchema, parseBy } from '../../../protocol/index.js';
 import { only } from './error-response.js';
 import type { HttpDeps } from './http-deps.js';
 import { callerOf } from './request-context.js';

@@ -1,7 +1,6 @@
 /** `/v1/sessions`: create, list, read, delete, and the history as messages. */
 import type { Request, Router } from 'express';
-import { sessionCreateBodySchema } from '../../../protocol/index.js';
-import { parseBy } from '../issue-sentence.js';
+import { parseBy, sessionCreateBodySchema } from '../../../protocol/index.js';
 import { only } from './error-response.js';
 import type { HttpDeps } from './http-deps.js';
 import { readIdempotencyKey, toCommandId } from './idempotency.js';

@@ -5,8 +5,8 @@ import {
   commandIdSchema,
   type Limits,
   MidstreamError,
+  toSentence,
 } from '../../../protocol/index.js';
-import { toSentence } from '../issue-sentence.js';
 import { hasMedia, isDeeperThan, readTopStrings } from '../json-text.js';
 
 export type ReadFrame =

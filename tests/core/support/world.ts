@@ -46,11 +46,15 @@ export interface WorldOptions {
   readonly maxSteps?: number;
   readonly random?: () => number;
   readonly limits?: Partial<typeof DEFAULT_LIMITS>;
+  readonly rolesOf?: (user: string) => readonly string[];
 }
 
 export class World {
   state: SessionState;
   now = Date.UTC(2026, 0, 1);
+  draining = false;
+  overloaded = false;
+  policy: Policy;
   readonly log: LogRecord[] = [];
   readonly events: LoggedEvent[] = [];
   /** Every frame, deltas too, parsed. */
@@ -63,6 +67,7 @@ export class World {
 
   constructor(options: WorldOptions = {}) {
     this.#options = options;
+    this.policy = options.policy ?? OPEN_POLICY;
     this.state = createSessionState(this.#newSession());
   }
 
@@ -95,15 +100,15 @@ export class World {
       limits: { ...DEFAULT_LIMITS, ...this.#options.limits },
       approvalTimeoutMs: 600_000,
       serverTools: new Map(SERVER_TOOLS.map((t) => [t.name, t])),
-      policy: this.#options.policy ?? OPEN_POLICY,
-      rolesOf: () => ['admin'],
+      policy: this.policy,
+      rolesOf: ({ user_id }) => this.#options.rolesOf?.(user_id) ?? ['admin'],
       fitsSchema: (_schema, input) =>
         typeof (input as { q?: unknown }).q === 'number' ? '/q must be string' : undefined,
       refuseSchema: () => undefined,
       mayRegister: () => true,
       factsOf: () => UNKNOWN_MODEL,
-      draining: false,
-      isOverloaded: () => false,
+      draining: this.draining,
+      isOverloaded: () => this.overloaded,
     };
   }
 

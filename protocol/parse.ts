@@ -1,6 +1,6 @@
 /** Turns what a schema found into one sentence: where it is, what is wrong, and what would be right. */
 import type { z } from 'zod';
-import { MidstreamError } from '../../protocol/index.js';
+import { MidstreamError } from './errors.js';
 
 type Issue = z.core.$ZodIssue;
 
