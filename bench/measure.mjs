@@ -10,7 +10,7 @@ const MARGIN_MS = 500;
 const PER = 100_000;
 const TURN_TOKENS = 48;
 const TURNS_AT_ONCE = 20;
-const WARM_CONNECTIONS = 200;
+const WARM_SESSIONS = 20;
 
 const toCpuSeconds = (cpuUs, tokens) => (cpuUs / 1e6 / tokens) * PER;
 
@@ -76,33 +76,38 @@ export async function measureCancel(server, { driver, upstream, options }) {
   return { reply: toSpread(repliedUs), closed: toSpread(closedUs) };
 }
 
-/** On a fresh server: bytes for each connection that does nothing, and for each attached session after one turn. */
-export async function measureMemory(server, { drivers, options }) {
-  const each = (depth, count) => {
-    const share = Math.ceil(count / drivers.length);
-    const question = { what: 'open', dialect: server.kind, port: server.port, count: share, depth };
-    return Promise.all(drivers.map((driver) => driver.ask(question)));
-  };
+/** What the server grew by while the drivers did `work`, in bytes for each of `count`. The server must be fresh. */
+async function measureGrowth(server, { drivers }, count, work) {
   const everyDriver = (question) => Promise.all(drivers.map((driver) => driver.ask(question)));
-  const turn = { what: 'start', prompt: { tokens: TURN_TOKENS, perWrite: FLAT_PER_WRITE }, atOnce: TURNS_AT_ONCE };
-  const bytesFor = async (count, work) => {
-    const before = await server.rss();
-    await work();
-    const bytes = (await server.rss()) - before;
-    await everyDriver({ what: 'close' });
-    return bytes / count;
+  const open = (depth, total) => {
+    const share = Math.ceil(total / drivers.length);
+    return everyDriver({ what: 'open', dialect: server.kind, port: server.port, count: share, depth });
   };
-
-  await each('session', WARM_CONNECTIONS);
-  await everyDriver(turn);
-  await everyDriver({ what: 'finish' });
-  await everyDriver({ what: 'close' });
-
-  const turnBytes = await bytesFor(options.turnSessions, async () => {
-    await each('session', options.turnSessions);
-    await everyDriver(turn);
+  const takeTurns = async () => {
+    const prompt = { tokens: TURN_TOKENS, perWrite: FLAT_PER_WRITE };
+    await everyDriver({ what: 'start', prompt, atOnce: TURNS_AT_ONCE });
     await everyDriver({ what: 'finish' });
-  });
-  const idleBytes = await bytesFor(options.idleConnections, () => each('connection', options.idleConnections));
-  return { idleBytes, turnBytes };
+  };
+  // What is loaded at first use is nobody's share.
+  await open('session', WARM_SESSIONS);
+  await takeTurns();
+  await everyDriver({ what: 'close' });
+  const before = await server.rss();
+  await work({ open, takeTurns });
+  const grownBytes = (await server.rss()) - before;
+  await everyDriver({ what: 'close' });
+  return { bytes: grownBytes / count };
 }
+
+/** Connections that do nothing. */
+export const measureIdle = (server, bench) =>
+  measureGrowth(server, bench, bench.options.idleConnections, ({ open }) =>
+    open('connection', bench.options.idleConnections),
+  );
+
+/** Attached sessions, each after one turn. */
+export const measureTurns = (server, bench) =>
+  measureGrowth(server, bench, bench.options.turnSessions, async ({ open, takeTurns }) => {
+    await open('session', bench.options.turnSessions);
+    await takeTurns();
+  });

@@ -1,7 +1,7 @@
 /** What is asked for on the command line: which parts are measured, and how long. */
 import { parseArgs } from 'node:util';
 
-export const PARTS = ['flat', 'paced', 'busy', 'first', 'cancel', 'memory'];
+export const PARTS = ['flat', 'paced', 'busy', 'first', 'cancel', 'idle', 'turns'];
 
 const FULL = {
   rounds: 3,
@@ -12,7 +12,7 @@ const FULL = {
   busyMs: 4_000,
   firstTokens: 120,
   idleConnections: 10_000,
-  turnSessions: 500,
+  turnSessions: 2_000,
 };
 
 const QUICK = {
@@ -24,7 +24,7 @@ const QUICK = {
   busyMs: 3_000,
   firstTokens: 60,
   idleConnections: 2_000,
-  turnSessions: 200,
+  turnSessions: 500,
 };
 
 export const USAGE = `usage: npm run bench -- [--quick] [--only ${PARTS.join(',')}] [--rounds n] [--sessions n] [--server path] [--out file]

@@ -5,19 +5,28 @@ import { cpus, platform, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { measureSync } from './disk.mjs';
-import { measureBusy, measureCancel, measureFirst, measureFlat, measureMemory, measurePaced } from './measure.mjs';
+import {
+  measureBusy,
+  measureCancel,
+  measureFirst,
+  measureFlat,
+  measureIdle,
+  measurePaced,
+  measureTurns,
+} from './measure.mjs';
 import { parseOptions, USAGE } from './options.mjs';
 import { Child, findCores } from './processes.mjs';
 import { toRows, toTable } from './report.mjs';
 import { Servers } from './servers.mjs';
 
-const MEASURES = {
+const STREAMING = {
   flat: measureFlat,
   paced: measurePaced,
   busy: measureBusy,
   first: measureFirst,
   cancel: measureCancel,
 };
+const MEMORY = { idle: measureIdle, turns: measureTurns };
 const KINDS = ['relay', 'midstream'];
 /** Files that a process needs beyond its connections. */
 const SPARE_FILES = 500;
@@ -31,7 +40,7 @@ const fileLimit = () =>
 
 async function measureRounds(bench, servers, results) {
   const { options } = bench;
-  const parts = options.parts.filter((part) => part !== 'memory');
+  const parts = options.parts.filter((part) => part in STREAMING);
   if (parts.length === 0) return;
   const both = [];
   for (const kind of KINDS) both.push(await servers.start(kind, 'rounds'));
@@ -42,21 +51,24 @@ async function measureRounds(bench, servers, results) {
       say(`${part}, round ${round} of ${options.rounds}`);
       for (const server of both) {
         results[part] ??= { relay: [], midstream: [] };
-        results[part][server.kind].push(await MEASURES[part](server, bench));
+        results[part][server.kind].push(await STREAMING[part](server, bench));
       }
     }
   }
   await servers.stop();
 }
 
-async function measureBothMemories(bench, servers, results) {
-  if (!bench.options.parts.includes('memory')) return;
-  results.memory = {};
-  for (const kind of KINDS) {
-    say(`memory of ${kind}`);
-    const server = await servers.start(kind, 'memory');
-    results.memory[kind] = [await measureMemory(server, bench)];
-    await servers.stop();
+/** Once, each on a server of its own: what one part left in the heap would hide what the next one takes. */
+async function measureMemory(bench, servers, results) {
+  for (const [part, measure] of Object.entries(MEMORY)) {
+    if (!bench.options.parts.includes(part)) continue;
+    results[part] = {};
+    for (const kind of KINDS) {
+      say(`${part}, ${kind}`);
+      const server = await servers.start(kind, part);
+      results[part][kind] = [await measure(server, bench)];
+      await servers.stop();
+    }
   }
 }
 
@@ -80,7 +92,7 @@ async function run(options) {
     const results = {};
     const sync = await measureSync(dir);
     await measureRounds(bench, servers, results);
-    await measureBothMemories(bench, servers, results);
+    await measureMemory(bench, servers, results);
     const rows = toRows(results, sync);
     const [cpu] = cpus();
     const machine = {
