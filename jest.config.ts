@@ -13,7 +13,7 @@ const config: Config = {
   },
   transformIgnorePatterns: ['/node_modules/(?!(?:jose)/)'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
-  testTimeout: 20_000,
+  testTimeout: 30_000,
   maxWorkers: 2,
 };
 

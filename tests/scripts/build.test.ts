@@ -2,6 +2,9 @@ import { cpSync, existsSync, readFileSync, rmSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { createProject, linkPackages, type Project } from './project.js';
 
+// Each starts a compiler.
+jest.setTimeout(120_000);
+
 describe('scripts/build.mjs', () => {
   let project: Project;
   beforeEach(() => {

@@ -8,6 +8,9 @@ beforeEach(() => {
 });
 afterEach(() => project.remove());
 
+// Each starts a compiler.
+jest.setTimeout(120_000);
+
 describe('scripts/prepare.mjs, packages', () => {
   const path = process.env.PATH ?? '';
   const start = (env = {}) => project.run(['scripts/prepare.mjs', 'start'], { PATH: path, ...env });

@@ -108,8 +108,11 @@ it('a client that floods without reading the replies is not read any further, an
     for (let n = 0; n < 50; n += 1) await new Promise((resolve) => setImmediate(resolve));
   }
   expect(attaches).toBeLessThan(300);
-  t.clock.advance(35_000);
-  await waitUntil(() => t.ws.connectionCount === 0);
+  // On a busy machine the socket may fill up only now; then the next 30 s count.
+  while (t.ws.connectionCount > 0) {
+    t.clock.advance(31_000);
+    for (let n = 0; n < 50; n += 1) await new Promise((resolve) => setImmediate(resolve));
+  }
 });
 
 it('joins what is written in one tick into one segment', async () => {
