@@ -91,12 +91,18 @@ export function parseConfig({ env: given, readFile, ownTools = [], refuseSchema 
   return toConfig(env, file.parsed, mode);
 }
 
+const PREFIX = 'MIDSTREAM_';
+const OWN_NAMES = ENV_NAMES.flatMap((name) => (name.startsWith(PREFIX) ? [name.slice(PREFIX.length)] : []));
+
 /** Where a variable is wrong its default stands in, so that the rest can be checked. */
 function parseEnv(set: Env): { env: Environment; mistakes: Mistake[] } {
-  const unknown = unknownVariables(set).map((name) => ({
-    path: name,
-    message: `there is no such setting.${didYouMean(name, ENV_NAMES)}`,
-  }));
+  // A name that is far from all of ours may be somebody else's; a near one is a slip.
+  const unknown = unknownVariables(set).flatMap((name) => {
+    const meant = didYouMean(name.slice(PREFIX.length), OWN_NAMES);
+    return meant === ''
+      ? []
+      : [{ path: name, message: `there is no such setting.${meant.replace('"', `"${PREFIX}`)}` }];
+  });
   const result = envSchema.safeParse(set);
   if (result.success) return { env: result.data, mistakes: unknown };
   const wrong = new Set(result.error.issues.map((issue) => String(issue.path[0])));
