@@ -22,14 +22,13 @@ const sizeOf = (items: readonly HistoryItem[]): number => JSON.stringify(items).
 
 /** What of an ended turn is replayed: nothing that would poison the session (TURN-5). */
 export function toKept(turn: Turn, event: EventOf<'turn.ended'>): readonly HistoryItem[] {
-  const isProduced = turn.items.some((item) => item.kind === 'step' && item.blocks.length > 0);
   const isFailed = event.stop_reason !== 'cancelled' && event.partial && event.error !== undefined;
   if (event.stop_reason === 'refusal') {
     // The provider asks to take a refused exchange back: it would refuse whatever follows it.
     const kept = turn.items.filter((item) => !isStep(item, turn.step));
     return turn.step <= 1 ? [] : kept;
   }
-  if (isFailed && !isProduced) return [];
+  if (isFailed && !isProduced(turn)) return [];
   const isOurs = event.error?.code === 'upstream_refused' || event.error?.code === 'context_window_exceeded';
   return isOurs ? withoutLastAdditions(turn.items) : turn.items;
 }
@@ -42,6 +41,21 @@ function withoutLastAdditions(items: readonly HistoryItem[]): readonly HistoryIt
   if (last?.kind === 'step') kept[kept.length - 1] = { ...last, blocks: last.blocks.map((b) => replaceResult(b)) };
   return kept;
 }
+
+/**
+ * The history before an ended turn. Where the API refused the turn's first request, what it had never taken before is
+ * as likely the cause as the new message: messages go, results become a note.
+ */
+export function toTrusted(state: SessionState, turn: Turn, event: EventOf<'turn.ended'>): readonly HistoryItem[] {
+  const isRefused = event.error?.code === 'upstream_refused' && turn.step <= 1 && !isProduced(turn);
+  if (!isRefused) return state.history;
+  return state.history.flatMap((item, at) => {
+    if (at < state.proven) return [item];
+    return item.kind === 'user' ? [] : [{ ...item, blocks: item.blocks.map(replaceResult) }];
+  });
+}
+
+const isProduced = (turn: Turn): boolean => turn.items.some((item) => item.kind === 'step' && item.blocks.length > 0);
 
 const REPLACED = 'The result was left out: the model’s API did not accept it.';
 

@@ -98,6 +98,8 @@ export interface Call {
   /** As the model made it, or as the approver edited it. */
   readonly input: Readonly<Record<string, unknown>>;
   readonly edited: boolean;
+  /** Whether an approver allowed it (TOOL-3). */
+  readonly confirmed: boolean;
   /** Milliseconds since 1970. */
   readonly madeAt: number;
   /** Whether it was ever offered or started: then it may have had an effect. */
@@ -209,6 +211,8 @@ export interface SessionState {
   /** Of the last event folded in. */
   readonly seq: number;
   readonly history: readonly HistoryItem[];
+  /** How many items, of the history and of the running turn after it, the API has taken in a request. */
+  readonly proven: number;
   /** Where in `history` a model request begins: what no longer fits the model's window stays readable, but isn't sent. */
   readonly replayFrom: number;
   readonly queue: readonly QueuedTurn[];
@@ -239,6 +243,7 @@ export function createSessionState(session: NewSession): SessionState {
     updatedAt: session.createdAt,
     seq: 0,
     history: [],
+    proven: 0,
     replayFrom: 0,
     queue: [],
     turn: undefined,

@@ -1,6 +1,6 @@
 /** The fold of the log: what each event does to the state. The only place that says so, live and after a crash alike. */
 import { type EventOf, type LoggedEvent, NO_USAGE } from '../../protocol/index.js';
-import { isHistoryTooLong, toKept, toLaterHalf } from './kept-history.js';
+import { isHistoryTooLong, toKept, toLaterHalf, toTrusted } from './kept-history.js';
 import type { DeltaRecord } from './log-record.js';
 import {
   addUsage,
@@ -36,7 +36,7 @@ export function applyEvent(before: SessionState, event: LoggedEvent): SessionSta
     case 'session.deleted':
       return { ...state, deleted: true };
     default:
-      return turn && event.turn_id === turn.turnId ? withTurn(state, applyToTurn(turn, event, at)) : state;
+      return turn && event.turn_id === turn.turnId ? onTurnEvent(state, turn, event, at) : state;
   }
 }
 
@@ -45,6 +45,15 @@ export function applyDelta(before: SessionState, delta: DeltaRecord): SessionSta
   const turn = before.turn;
   if (!turn || turn.turnId !== delta.turnId) return { ...before, seq: delta.seq };
   return { ...before, seq: delta.seq, turn: applyDeltaToTurn(turn, delta) };
+}
+
+function onTurnEvent(state: SessionState, turn: Turn, event: LoggedEvent, at: number): SessionState {
+  const next = withTurn(state, applyToTurn(turn, event, at));
+  if (event.type !== 'span.model_request_end') return next;
+  const current = turn.items.findIndex((item) => item.kind === 'step' && item.step === turn.step);
+  const item = turn.items[current];
+  // A request that was answered was taken, with everything before the answer.
+  return item?.kind === 'step' && item.blocks.length > 0 ? { ...next, proven: state.history.length + current } : next;
 }
 
 function onUserMessage(state: SessionState, event: EventOf<'user.message'>): SessionState {
@@ -140,7 +149,7 @@ function onEnded(state: SessionState, event: EventOf<'turn.ended'>): SessionStat
     ...state,
     turn: turn ? undefined : state.turn,
     queue: queued ? state.queue.filter((q) => q !== queued) : state.queue,
-    history: turn ? [...state.history, ...toKept(turn, event)] : state.history,
+    history: turn ? [...toTrusted(state, turn, event), ...toKept(turn, event)] : state.history,
     replayFrom: turn && isHistoryTooLong(state, turn, event) ? toLaterHalf(state) : state.replayFrom,
     ended: [...state.ended, { ...entry, endedSeq: event.seq, joined: turn?.joined ?? [] }],
     usage: addUsage(state.usage, event.usage),

@@ -70,11 +70,18 @@ function measure(state: SessionState, items: readonly HistoryItem[], tools: read
     const contents = item.kind === 'user' ? [item.content] : item.blocks.map(resultOf);
     if (item.kind === 'step') for (const text of item.blocks.flatMap(textsOfStepBlock)) add(text);
     for (const block of contents.flat()) {
-      if (block.type === 'text') add(String(block['text'] ?? ''));
+      const text = block.type === 'text' ? block['text'] : plainTextOf(block);
+      if (typeof text === 'string') add(text);
       else attachments++;
     }
   }
   return { chars, bytes, attachments };
+}
+
+/** A document that is plain text costs what its text costs. */
+function plainTextOf(block: Block): unknown {
+  const source = block['source'] as { type?: string; data?: string } | undefined;
+  return source?.type === 'text' ? source.data : undefined;
 }
 
 const resultOf = (block: StepBlock): readonly Block[] => (block.kind === 'call' ? (block.result?.content ?? []) : []);

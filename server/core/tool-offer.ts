@@ -1,5 +1,5 @@
 /** Which tools a turn offers to the model, and what a model request is made of. */
-import type { ClientTool } from '../../protocol/index.js';
+import type { ClientTool, ToolChoice } from '../../protocol/index.js';
 import { toMessages } from './history.js';
 import { matchesAny } from './patterns.js';
 import { decide } from './permissions.js';
@@ -39,13 +39,20 @@ export function toPlannedRequest(state: SessionState, turn: Turn, key: RequestKe
     maxTokens: turn.request.maxTokens,
     system: state.agent.system ?? undefined,
     tools,
-    toolChoice: key.step === 1 ? turn.request.toolChoice : undefined,
+    toolChoice: key.step === 1 ? toToolChoice(turn, tools) : undefined,
     messages: toMessages(
       [...state.history.slice(state.replayFrom), ...turn.items],
       turn.request.model,
       isPaused(turn) ? 'continuation' : 'request',
     ),
   };
+}
+
+/** A forced choice that its turn can't keep, because a tool went while it was queued, is left to the model. */
+function toToolChoice(turn: Turn, tools: readonly { readonly name: string }[]): ToolChoice | undefined {
+  const choice = turn.request.toolChoice;
+  if (choice?.type === 'tool' && !tools.some((tool) => tool.name === choice.name)) return undefined;
+  return tools.length === 0 ? undefined : choice;
 }
 
 /** Whether the turn's last word is an assistant's without calls: then the provider paused and is asked to go on. */

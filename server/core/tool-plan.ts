@@ -63,13 +63,19 @@ export function mismatchOf(t: Transition, tool: string, input: Input): string | 
   return problem === undefined ? undefined : `The input does not fit the tool's schema: ${problem}`;
 }
 
+/** Why a call may not begin now, though it might when it was made: denied, or to be asked for and nobody was (TOOL-1). */
+function refusalNow(t: Transition, call: Call): string | undefined {
+  const { effect, rule } = decideNow(t, call.name, call.input);
+  return effect === 'deny' || (effect === 'ask' && !call.confirmed) ? rule : undefined;
+}
+
 /** Starts every allowed server tool of a complete step, asking the policy again (TOOL-1, TOOL-4). */
 export function startPlanned(t: Transition): void {
   for (const call of t.turn.calls) {
     if (call.state.name !== 'planned') continue;
-    const decision = decideNow(t, call.name, call.input);
-    if (decision.effect === 'deny') {
-      deny(t, call, decision.rule);
+    const refusal = refusalNow(t, call);
+    if (refusal !== undefined) {
+      deny(t, call, refusal);
       continue;
     }
     const { turnId, step, attempt, payer } = t.turn;
@@ -91,9 +97,9 @@ function offer(t: Transition, call: Call): void {
   const having = t.state.registrations.filter((r) => r.tools.some((tool) => tool.name === call.name));
   const chosen = having.find((r) => isSame(r.from, t.turn.payer)) ?? having[0];
   if (!chosen) return;
-  const decision = decideNow(t, call.name, call.input);
-  if (decision.effect === 'deny') {
-    deny(t, call, decision.rule);
+  const refusal = refusalNow(t, call);
+  if (refusal !== undefined) {
+    deny(t, call, refusal);
     return;
   }
   const { turnId, step, attempt } = t.turn;

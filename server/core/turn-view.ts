@@ -158,6 +158,7 @@ function onToolUse(
     label: event.label,
     input: event.input,
     edited: false,
+    confirmed: false,
     madeAt: at,
     begun: false,
     state: toFirstState(event.type, event.evaluated_permission, expiresAt, at),
@@ -189,6 +190,7 @@ function onConfirmation(turn: Turn, event: EventOf<'user.tool_confirmation'>, at
     state,
     input: event.updated_input ?? call.input,
     edited: event.updated_input !== undefined,
+    confirmed: true,
   });
 }
 

@@ -198,6 +198,7 @@ export class ActorRegistry {
     this.#deps.clock.schedule(delayMs, () => {
       if (this.#isClosed) return;
       this.get(sessionId).catch((error: unknown) => {
+        if (error instanceof MidstreamError && error.code === 'session_not_found') return;
         this.#deps.logger.warn('a session could not be taken up again yet', { session_id: sessionId, error });
         this.#openAgain(sessionId, Math.min(delayMs * 2, MAX_REOPEN_MS));
       });

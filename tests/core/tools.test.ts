@@ -179,6 +179,16 @@ describe('server tools', () => {
     expect(world.of('tool.denied')[0]?.rule).toBe('role admin: deny wipe');
   });
 
+  it('[TOOL-1] a call that by now must be asked for does not run unasked', () => {
+    const world = new World();
+    world.say('Send');
+    stream(world, start, call(0, 'send_mail'));
+    world.policy = ASKING;
+    reply(world, 'tool_use');
+    expect(world.of('tool.started')).toHaveLength(0);
+    expect(world.of('tool.denied')[0]?.rule).toBe('role admin: ask send_mail');
+  });
+
   it('[TOOL-1] whoever steered is asked for, too', () => {
     const world = new World({ rolesOf: (user) => (user === 'bob' ? ['guest'] : ['admin']) });
     world.say('Find');

@@ -1,5 +1,5 @@
 import { endTool, openText, call, reply, start, stream, text, thinking } from './support/replies.js';
-import { World } from './support/world.js';
+import { ALICE, World } from './support/world.js';
 
 const ended = (world: World) => world.of('turn.ended').map((e) => e.stop_reason);
 
@@ -119,6 +119,39 @@ describe('a turn', () => {
     world.say('Better');
     world.admit();
     expect(world.request.messages).toEqual([{ role: 'user', content: [{ type: 'text', text: 'Better' }] }]);
+  });
+
+  it('[TURN-5] a poison that was cancelled before the API saw it does not last', () => {
+    const world = new World();
+    world.say('Hi');
+    reply(world, 'end_turn', text(0, 'Hello'));
+    world.say('Poison');
+    world.admit();
+    world.interrupt();
+    world.say('Next');
+    world.admit();
+    expect(JSON.stringify(world.request.messages)).toContain('Poison');
+    const failure = { code: 'upstream_refused' as const, message: 'bad image', retryable: false };
+    world.input({ type: 'model_ended', key: world.request.key, end: { type: 'failed', failure } });
+    world.say('And now?');
+    world.admit();
+    expect(world.request.messages.map((m) => m.content.map((b) => b['text']))).toEqual([
+      ['Hi'],
+      ['Hello'],
+      ['And now?'],
+    ]);
+  });
+
+  it('a forced tool that went while the message was queued is left to the model', () => {
+    const world = new World();
+    const tools = [{ name: 'edit_note', description: 'Edits', input_schema: { type: 'object' as const } }];
+    const command = { type: 'tools.register' as const, id: 'r', session_id: 'sesn_1', tools };
+    world.input({ type: 'register', sender: ALICE, command });
+    world.say('one');
+    world.say('two', { tool_choice: { type: 'tool', name: 'edit_note' } });
+    world.input({ type: 'connection_gone', connectionId: 'conn_alice' });
+    reply(world, 'end_turn', text(0, 'a'));
+    expect(world.request.toolChoice).toBeUndefined();
   });
 
   it('[TURN-5] replaces a tool result that the API refuses, once', () => {

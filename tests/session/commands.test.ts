@@ -99,6 +99,38 @@ describe('commands', () => {
     expect(sink.text()).toBe('some');
   });
 
+  it('[CAN-2] the reply waits until the upstream connection is closed', async () => {
+    const { id } = await t.create();
+    t.model.closesLate = true;
+    await t.send(say(id, 'Hi'));
+    const request = await t.model.request(1);
+    let isAccepted = false;
+    const accepted = t.send({ type: 'user.interrupt', session_id: id }).then((reply) => {
+      isAccepted = true;
+      return reply;
+    });
+    const { sink } = await t.watch(id, { afterSeq: 0 });
+    await sink.until(() => sink.has('turn.ended'));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isAccepted).toBe(false);
+    request.end({ type: 'aborted' });
+    expect((await accepted).result.outcome).toBe('cancelled');
+  });
+
+  it('[LOG-5] deltas are gone from the store once their message is complete', async () => {
+    const { id } = await t.create();
+    const { sink } = await t.watch(id, { afterSeq: 0 });
+    await t.send(say(id, 'Hi'));
+    const request = await t.model.request(1);
+    request.stream(...opened, ...words('a', 'b', 'c'));
+    await sink.until(() => sink.text() === 'abc');
+    expect(await t.store.log.readDeltas(id, 0)).not.toEqual([]);
+    request.stream(...closed);
+    request.end();
+    await sink.until(() => sink.has('session.status_idle'));
+    expect(await t.store.log.readDeltas(id, 0)).toEqual([]);
+  });
+
   it('[CMD-4] nothing is cancelled when a connection goes', async () => {
     const { id } = await t.create();
     await t.send(say(id, 'Hi'));

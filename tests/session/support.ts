@@ -44,6 +44,8 @@ export interface OpenRequest {
 
 export class HandModel implements Model {
   readonly requests: OpenRequest[] = [];
+  /** While true, an aborted request's connection stays open until the test ends it. */
+  closesLate = false;
   #waiting: (() => void)[] = [];
 
   stream(
@@ -52,7 +54,9 @@ export class HandModel implements Model {
     signal: AbortSignal,
   ): Promise<ModelEnd> {
     return new Promise((resolve) => {
-      signal.addEventListener('abort', () => resolve({ type: 'aborted' }));
+      signal.addEventListener('abort', () => {
+        if (!this.closesLate) resolve({ type: 'aborted' });
+      });
       this.requests.push({
         request,
         signal,

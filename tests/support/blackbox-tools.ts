@@ -20,7 +20,7 @@ export interface ToolCall {
 
 export interface ToolServer {
   readonly calls: readonly ToolCall[];
-  /** Answers every call to come by itself; without one, `answer` does. */
+  /** Answers every call to come, with what the handler gives or promises; without one, `answer` does. */
   handle(handler: ((call: ToolCall) => unknown) | undefined): void;
   /** The first call that fits, whether it came already or is to come. */
   waitForCall(fits: (call: ToolCall) => boolean): Promise<ToolCall>;
@@ -50,7 +50,7 @@ export async function startToolServer(): Promise<ToolServer> {
         },
       };
       calls.push(call);
-      if (handler !== undefined) call.answer(handler(call));
+      if (handler !== undefined) void Promise.resolve(handler(call)).then((content) => call.answer(content));
       for (const check of [...waiting]) check();
     });
   });
