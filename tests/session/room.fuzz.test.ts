@@ -73,7 +73,7 @@ class Fuzzer {
 
   #message(): Unnamed {
     const on_busy = this.#random.pick(['queue', 'interrupt', 'steer', 'reject', undefined]);
-    return say(this.#session.id, `prompt ${this.#ids}`, on_busy && { on_busy }) as Unnamed;
+    return say(this.#session.id, `prompt ${this.#ids}`, { ...(on_busy && { on_busy }) }) as Unnamed;
   }
 
   #steer(): Unnamed {
