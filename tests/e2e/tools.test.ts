@@ -196,8 +196,8 @@ describe('HTTP tools', () => {
     running.answer('found');
     await client.event('turn.ended', { turnId: result.turn_id });
     expect((await client.event('steer.joined', { turnId: result.turn_id })).steer_id).toBe(steer.result.steer_id);
-    const { messages } = upstream.requests.at(-1)?.body as { messages: { content: { type: string }[] }[] };
-    expect(messages.at(-1)?.content.map((block) => block.type)).toEqual(['tool_result', 'text']);
+    const messages = upstream.requests.at(-1)?.body['messages'] as { content: { type: string }[] }[] | undefined;
+    expect(messages?.at(-1)?.content.map((block) => block.type)).toEqual(['tool_result', 'text']);
   });
 
   it('passes tool_choice to the first step only, and refuses it where the model forbids it', async () => {

@@ -24,6 +24,10 @@ export class FaultyStore {
     private readonly witness: Witness,
   ) {}
 
+  get isRetired(): boolean {
+    return this.#isRetired;
+  }
+
   /** The process died: what happens to its store from here on, nobody sees. */
   retire(): void {
     this.#isRetired = true;

@@ -40,6 +40,8 @@ export class FuzzModel extends HandModel implements Model {
     if (problems.length > 0)
       this.report(`[TURN-3] ${problems.join('; ')}: ${JSON.stringify(request.messages)} ${JSON.stringify(request)}`);
     if (this.running) this.report(`[TURN-1] ${request.turnId} asks while ${this.running.request.turnId} streams`);
+    // One that was aborted for a steer is closing by itself.
+    this.orphan();
     const done = super.stream(request, onEvents, signal);
     const opened = this.requests.at(-1) as OpenRequest;
     const over = done.finally(() => this.#over.add(opened));
@@ -63,7 +65,7 @@ export class FuzzModel extends HandModel implements Model {
     else if (this.random.chance(0.03)) this.#fail(request);
   }
 
-  /** The store failed: what asked until now can't wait for its connection to close. */
+  /** From here on nobody waits until the connections that are there now are closed. */
   orphan(): void {
     for (const request of this.requests) this.#orphans.add(request);
   }

@@ -70,9 +70,11 @@ export class FuzzSession {
     const sink = new WitnessedSink(this.id, this.witness);
     sink.isFull = this.random.chance(0.2);
     const deltas = this.random.chance(0.8);
+    const store = this.#store;
     try {
       const { room, caller } = this.room;
       const attachment = await room.api.attach(caller, { sessionId: this.id, afterSeq, epoch, deltas }, sink);
+      if (store.isRetired) return;
       const { mode, head_seq } = attachment.result;
       if (head_seq > this.witness.head) this.witness.report(`[LOG-2] ${mode} at ${head_seq}, which is not in the log`);
       if (typeof afterSeq === 'number' && mode === 'snapshot' && epoch === this.room.store.log.epoch)
@@ -80,7 +82,7 @@ export class FuzzSession {
       this.live.push(new Watch(sink, attachment, afterSeq, deltas));
       attachment.start();
     } catch (error) {
-      this.#expectUnavailable(error);
+      if (!store.isRetired) this.#expectUnavailable(error);
     }
   }
 
@@ -96,9 +98,11 @@ export class FuzzSession {
 
   /** Every append fails for a while, after which whoever was told so comes back. */
   async failStore(fault: Fault, meanwhile: () => Promise<void>): Promise<void> {
+    this.book.beginFault();
     this.#store.fault = fault;
     await meanwhile();
     this.#store.fault = undefined;
+    this.book.endFault();
     this.model.orphan();
     for (const watch of this.live) if (watch.isClosed) await this.resume(watch);
   }
