@@ -5,7 +5,7 @@ import { say } from './support.js';
 import { turns } from './support/event-loop.js';
 import { FuzzSession } from './support/fuzz-session.js';
 
-const RUNS = process.env['MIDSTREAM_TEST_LONG'] ? 1_500 : 24;
+const RUNS = process.env['MIDSTREAM_TEST_LONG'] ? 1_500 : 40;
 const ACTS = 140;
 /** A registry looks after its actors so often, and puts them to rest after four idle looks. */
 const SWEEP_MS = 15_000;

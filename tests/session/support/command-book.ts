@@ -22,7 +22,7 @@ export interface BookDeps {
   /** Whether the store has failed, so that commands may be refused for it. */
   readonly mayBeUnavailable: () => boolean;
   /** An interrupt of this turn was accepted. */
-  readonly onInterrupted: (turnId: string) => void;
+  readonly onInterrupted: (turnId: string, seq: number) => void;
 }
 
 type EchoOf = LoggedEvent & { readonly command_id: string };
@@ -45,6 +45,11 @@ export class CommandBook {
   /** Those that were accepted and have a place in the log. */
   get accepted(): readonly (Sent & { answer: Accepted })[] {
     return this.all.filter((sent): sent is Sent & { answer: Accepted } => sent.answer !== undefined);
+  }
+
+  /** Whether every command was answered. */
+  get isQuiet(): boolean {
+    return this.all.every(({ underWay }) => underWay === 0);
   }
 
   /** Notes commands that go out together, and what comes back for them. Never rejects. */
@@ -125,7 +130,7 @@ export class CommandBook {
     sent.answer ??= told;
     if (command.type !== 'user.interrupt') return;
     const { turn_id, outcome } = answer.result;
-    if (outcome === 'cancelled' && turn_id !== undefined) onInterrupted(turn_id);
+    if (outcome === 'cancelled' && turn_id !== undefined) onInterrupted(turn_id, answer.applied_at_seq ?? 0);
   }
 
   #refuse(sent: Sent, error: unknown): void {

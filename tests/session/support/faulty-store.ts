@@ -8,7 +8,7 @@ import type { Witness } from './witness.js';
 /** `lost`: an append that fails wrote nothing. `landed`: it is in the log, and nobody was told. */
 export type Fault = 'lost' | 'landed';
 
-const MAX_DELAY_TURNS = 4;
+export const MAX_DELAY_TURNS = 4;
 
 export class FaultyStore {
   /** While set, every append and checkpoint fails. */

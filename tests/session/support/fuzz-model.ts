@@ -5,7 +5,7 @@ import type { Random } from '../../core/support/random.js';
 import { validateRequest } from '../../support/upstream/index.js';
 import { HandModel, type OpenRequest, usage } from '../support.js';
 import { turns } from './event-loop.js';
-import type { Report } from './witness.js';
+import type { Witness } from './witness.js';
 
 const MAX_BLOCKS = 4;
 const MAX_WORDS = 50;
@@ -13,6 +13,8 @@ const FAILURES = ['upstream_overloaded', 'upstream_overloaded', 'upstream_trunca
 
 export class FuzzModel extends HandModel implements Model {
   readonly #over = new Set<OpenRequest>();
+  /** The head of the log when it was aborted. */
+  readonly #abortedAt = new Map<OpenRequest, number>();
   readonly #orphans = new Set<OpenRequest>();
   readonly #replies = new Map<OpenRequest, ModelEvent[]>();
   #words = 0;
@@ -20,7 +22,7 @@ export class FuzzModel extends HandModel implements Model {
 
   constructor(
     private readonly random: Random,
-    private readonly report: Report,
+    private readonly witness: Witness,
   ) {
     super();
     this.closesLate = true;
@@ -38,14 +40,16 @@ export class FuzzModel extends HandModel implements Model {
   ): Promise<ModelEnd> {
     const problems = validateRequest(toRequestBody(request));
     if (problems.length > 0)
-      this.report(`[TURN-3] ${problems.join('; ')}: ${JSON.stringify(request.messages)} ${JSON.stringify(request)}`);
-    if (this.running) this.report(`[TURN-1] ${request.turnId} asks while ${this.running.request.turnId} streams`);
-    // One that was aborted for a steer is closing by itself.
-    this.orphan();
+      this.witness.report(
+        `[TURN-3] ${problems.join('; ')}: ${JSON.stringify(request.messages)} ${JSON.stringify(request)}`,
+      );
+    if (this.running)
+      this.witness.report(`[TURN-1] ${request.turnId} asks while ${this.running.request.turnId} streams`);
     const done = super.stream(request, onEvents, signal);
     const opened = this.requests.at(-1) as OpenRequest;
     const over = done.finally(() => this.#over.add(opened));
     signal.addEventListener('abort', () => {
+      this.#abortedAt.set(opened, this.witness.head);
       void turns(this.random.int(3)).then(() => opened.end({ type: 'aborted' }));
     });
     return over;
@@ -70,12 +74,15 @@ export class FuzzModel extends HandModel implements Model {
     for (const request of this.requests) this.#orphans.add(request);
   }
 
-  /** An interrupt of this turn was accepted (CAN-2). */
-  checkStopped(turnId: string): void {
+  /** An interrupt of this turn was accepted at `seq` (CAN-2). */
+  checkStopped(turnId: string, seq: number): void {
+    const { report } = this.witness;
     for (const request of this.requests) {
       if (request.request.turnId !== turnId || this.#over.has(request)) continue;
-      if (!request.signal.aborted) this.report(`[CAN-2] the request of ${turnId} was not aborted`);
-      else if (!this.#orphans.has(request)) this.report(`[CAN-2] the connection of ${turnId} is still open`);
+      if (!request.signal.aborted) report(`[CAN-2] the request of ${turnId} was not aborted`);
+      // What a steer aborted before is closing for the steer's own sender.
+      else if (!this.#orphans.has(request) && (this.#abortedAt.get(request) ?? 0) >= seq)
+        report(`[CAN-2] the connection of ${turnId} is still open`);
     }
   }
 

@@ -8,7 +8,7 @@ import type { Random } from '../../core/support/random.js';
 import { startRoom, type TestRoom } from '../support.js';
 import { CommandBook } from './command-book.js';
 import { turns } from './event-loop.js';
-import { type Fault, FaultyStore } from './faulty-store.js';
+import { type Fault, FaultyStore, MAX_DELAY_TURNS } from './faulty-store.js';
 import { FuzzModel } from './fuzz-model.js';
 import { checkLogLaws } from './log-laws.js';
 import { Watch } from './watch.js';
@@ -36,7 +36,7 @@ export class FuzzSession {
     this.book = new CommandBook({
       report: this.witness.report,
       mayBeUnavailable: () => this.#hasFailed || this.#store.hasFailed,
-      onInterrupted: (turnId) => this.model.checkStopped(turnId),
+      onInterrupted: (turnId, seq) => this.model.checkStopped(turnId, seq),
     });
   }
 
@@ -102,6 +102,7 @@ export class FuzzSession {
     this.#store.fault = fault;
     await meanwhile();
     this.#store.fault = undefined;
+    await turns(MAX_DELAY_TURNS);
     this.book.endFault();
     this.model.orphan();
     for (const watch of this.live) if (watch.isClosed) await this.resume(watch);
@@ -131,7 +132,8 @@ export class FuzzSession {
     for (let round = 0; round < MAX_SETTLE_ROUNDS; round++) {
       for (const watch of this.live) if (watch.sink.isFull) watch.sink.drain();
       const { turn, queue, pending, session } = await this.#snapshot();
-      if (!turn && queue.length === 0 && session.status === 'idle' && !this.model.running) break;
+      const isIdle = !turn && queue.length === 0 && session.status === 'idle' && !this.model.running;
+      if (isIdle && this.book.isQuiet) break;
       this.model.goOn();
       this.toolEnds.shift()?.();
       await turns(2);
@@ -159,7 +161,7 @@ export class FuzzSession {
   async #open(dataDir: string): Promise<void> {
     const { random, witness } = this;
     const store = new FaultyStore(random, witness);
-    const model = new FuzzModel(random, witness.report);
+    const model = new FuzzModel(random, witness);
     this.#store = store;
     this.model = model;
     this.room = await startRoom({
