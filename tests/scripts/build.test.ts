@@ -33,7 +33,7 @@ describe('scripts/build.mjs', () => {
   });
 
   it('makes the client a package of its own, with its types', () => {
-    project.write('client-sdk/package.json', '{"name":"@midstream/client"}');
+    project.write('client-sdk/package.json', '{"name":"@midstream/client","type":"module"}');
     project.write('client-sdk/index.ts', "export { ANSWER } from '../protocol/limits.js';\n");
     expect(build()).toMatchObject({ status: 0, stderr: '' });
     expect(readFileSync(dist('client-sdk/package.json'), 'utf8')).toContain('@midstream/client');
