@@ -12,10 +12,11 @@ import {
   type TurnCommand,
 } from '../../protocol/index.js';
 import { createInputValidator } from '../../server/adapters/ajv/index.js';
-import { createUnlimitedLedger, type EmbeddedStore, openEmbeddedStore } from '../../server/adapters/embedded/index.js';
+import { type EmbeddedStore, openEmbeddedStore } from '../../server/adapters/embedded/index.js';
 import { createFunctionTools, type FunctionTool } from '../../server/adapters/function-tools/index.js';
 import { createNewId } from '../../server/adapters/system/index.js';
 import { silentLogger } from '../../server/adapters/winston/index.js';
+import type { BudgetPolicy } from '../../server/core/budget-math.js';
 import { OPEN_POLICY } from '../../server/core/permissions.js';
 import { UNKNOWN_MODEL } from '../../server/core/prices.js';
 import type { EventLog } from '../../server/ports/event-log.js';
@@ -151,6 +152,7 @@ export class TestSink implements FrameSink {
 }
 
 export interface RoomOptions {
+  readonly budgets?: Partial<BudgetPolicy>;
   readonly dataDir?: string;
   readonly tools?: readonly FunctionTool[];
   /** Stands between the room and the store's log. */
@@ -176,6 +178,7 @@ export interface TestRoom {
 export async function startRoom({
   dataDir: given,
   tools = [],
+  budgets = {},
   wrapLog = (log) => log,
 }: RoomOptions = {}): Promise<TestRoom> {
   const dataDir = given ?? mkdtempSync(join(tmpdir(), 'midstream-room-'));
@@ -187,7 +190,8 @@ export async function startRoom({
     log: wrapLog(store.log),
     sessions: store.sessions,
     leases: store.leases,
-    ledger: createUnlimitedLedger(),
+    ledger: store.ledger,
+    budgets: { roles: undefined, org: undefined, ...budgets },
     model,
     tools: createToolCatalog([createFunctionTools(tools)]),
     validator,
