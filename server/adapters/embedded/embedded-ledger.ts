@@ -169,6 +169,8 @@ export class EmbeddedLedger implements Ledger {
   }
 
   async spend(query: SpendQuery): Promise<readonly SpendRow[]> {
+    // What was counted before is in it.
+    await this.#deps.commits.settled();
     return this.#deps.table.spend(query);
   }
 
