@@ -138,8 +138,7 @@ export class EmbeddedLedger implements Ledger {
     this.#writeUnwritten();
     if (extended.length === 0) return;
     const write = (): void => {
-      // One that was settled meanwhile must not come back.
-      for (const { hold, checkpoint } of extended) if (this.#open.has(hold.id)) table.putHold(hold, checkpoint);
+      for (const { hold, checkpoint } of extended) table.putHold(hold, checkpoint);
     };
     await commits.run(write, 'relaxed').catch((error: unknown) => this.#warn('holds could not be extended', error));
   }
@@ -195,10 +194,10 @@ export class EmbeddedLedger implements Ledger {
     this.#open.set(hold.id, { hold, checkpoint: undefined });
     this.#hold(hold);
     if (leaseExpiresAt !== undefined) {
-      const write = (): void => {
-        if (this.#open.has(hold.id)) table.putHold(hold, undefined);
-      };
-      commits.run(write, 'relaxed').catch((cause: unknown) => this.#warn('a hold could not be written', cause));
+      // Not waited for: the events that begin the request are written behind it, as its settlement is.
+      commits
+        .run(() => table.putHold(hold, undefined), 'relaxed')
+        .catch((cause: unknown) => this.#warn('a hold could not be written', cause));
     }
     return { granted: true, hold };
   }
