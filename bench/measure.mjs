@@ -1,5 +1,6 @@
 /** The parts of the bench, each measuring one server: what is done, and which numbers come of it. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { measureSync } from './disk.mjs';
 import { nowUs, toSpread } from './statistics.mjs';
 
 const FLAT_PER_WRITE = 8;
@@ -62,7 +63,9 @@ export async function measureFirst(server, { driver, options }) {
 }
 
 /** Under the paced load: from the command sent to its reply, and to the end of the connection that the upstream sees. */
-export async function measureCancel(server, { driver, upstream, options }) {
+export async function measureCancel(server, { driver, upstream, dir, options }) {
+  // The disk of this very moment: a shared one is another a minute later.
+  const sync = await measureSync(dir);
   await openSessions(server, driver, options.sessions);
   await upstream.ask('cuts');
   await driver.ask({ what: 'start', prompt: { tokens: 1e6, perSecond: PACED_PER_SECOND } });
@@ -73,7 +76,7 @@ export async function measureCancel(server, { driver, upstream, options }) {
   const missing = asked.filter(([name]) => !cuts.has(name)).length;
   if (missing > 0) throw new Error(`${missing} upstream requests outlived their cancel`);
   const closedUs = asked.map(([name, askedUs]) => cuts.get(name) - askedUs);
-  return { reply: toSpread(repliedUs), closed: toSpread(closedUs) };
+  return { reply: toSpread(repliedUs), closed: toSpread(closedUs), sync };
 }
 
 /** What the server grew by while the drivers did `work`, in bytes for each of `count`. The server must be fresh. */

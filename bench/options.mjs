@@ -20,9 +20,9 @@ const QUICK = {
   warmUpDeltas: 200_000,
   flatDeltas: 200_000,
   settleMs: 1_000,
-  pacedMs: 4_000,
-  busyMs: 3_000,
-  firstTokens: 60,
+  pacedMs: 3_000,
+  busyMs: 2_500,
+  firstTokens: 40,
   idleConnections: 2_000,
   turnSessions: 500,
 };

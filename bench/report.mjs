@@ -12,7 +12,7 @@ const alone = (show) => ({ name: 'alone', of: (_, midstream) => midstream, show 
 /** What the disk takes is no part of what the server takes; the slowest of many is set against the disk's slowest. */
 const beyondSync = (share) => ({
   name: 'beyond_fsync',
-  of: (_, midstream, sync) => midstream - sync[share],
+  of: (_, midstream, round) => midstream - round.sync[share],
   show: (value) => `fsync + ${ms(value)}`,
 });
 
@@ -140,13 +140,13 @@ const FIGURES = [
   },
 ];
 
-/** `results`: part → server → its rounds. `sync`: the disk's own spread. Figures that are compared are medians of rounds. */
-export function toRows(results, sync) {
+/** `results`: part → server → its rounds. */
+export function toRows(results) {
   return FIGURES.filter(({ part }) => results[part] !== undefined).map((figure) => {
     const { relay, midstream } = results[figure.part];
     const { key, title, pick, compare, aim } = figure;
     // By round, for relay and Midstream of one round met the same machine.
-    const compared = midstream.map((round, i) => compare.of(pick(relay[i]), pick(round), sync));
+    const compared = midstream.map((round, i) => compare.of(pick(relay[i]), pick(round), round));
     const value = median(compared);
     return {
       key,

@@ -87,13 +87,13 @@ async function run(options) {
     const upstream = start('upstream');
     const upstreamPort = await upstream.ask('port');
     const idleConnections = Math.min(options.idleConnections, fileLimit() - SPARE_FILES);
-    const bench = { driver: drivers[0], drivers, upstream, options: { ...options, idleConnections } };
+    const bench = { dir, driver: drivers[0], drivers, upstream, options: { ...options, idleConnections } };
     servers = new Servers({ ...options, dir, cores, upstreamPort });
     const results = {};
     const sync = await measureSync(dir);
     await measureRounds(bench, servers, results);
     await measureMemory(bench, servers, results);
-    const rows = toRows(results, sync);
+    const rows = toRows(results);
     const [cpu] = cpus();
     const machine = {
       cpu: cpu?.model,

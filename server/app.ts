@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { createInputValidator } from './adapters/ajv/index.js';
 import { createAnthropicModel } from './adapters/anthropic/index.js';
 import { createDevVerifier, LOCAL } from './adapters/dev/index.js';
-import { createUnlimitedLedger, openEmbeddedStore } from './adapters/embedded/index.js';
+import { openEmbeddedStore } from './adapters/embedded/index.js';
 import { createFunctionTools, type FunctionTool } from './adapters/function-tools/index.js';
 import { createHttpTools } from './adapters/http-tools/index.js';
 import { createScriptedModel, type Script } from './adapters/scripted/index.js';
@@ -13,7 +13,7 @@ import { createLogger } from './adapters/winston/index.js';
 import type { Config } from './config/index.js';
 import { matchesAny } from './core/patterns.js';
 import { OPEN_POLICY, type Policy } from './core/permissions.js';
-import { type ModelFacts, toModelFacts, UNKNOWN_MODEL } from './core/prices.js';
+import { FREE_MODEL, type ModelFacts, toModelFacts } from './core/prices.js';
 import type { Clock, Timer } from './ports/clock.js';
 import type { Logger } from './ports/logger.js';
 import type { Model } from './ports/model.js';
@@ -75,7 +75,8 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     log: store.log,
     sessions: store.sessions,
     leases: store.leases,
-    ledger: createUnlimitedLedger(),
+    ledger: store.ledger,
+    budgets: { roles: config.roles, org: config.orgBudget },
     model,
     tools,
     validator,
@@ -87,7 +88,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     agents: { named: toNamedAgents(config, modelKind) },
     policy: toPolicy(config, modelKind),
     directory: createDirectory([LOCAL]),
-    factsOf: modelKind === 'scripted' ? () => UNKNOWN_MODEL : (name) => factsOf(config, name),
+    factsOf: modelKind === 'scripted' ? () => FREE_MODEL : (name) => factsOf(config, name),
     mayRegister: (name) => config.clientTools === undefined || matchesAny(config.clientTools, name),
     approvalTimeoutMs: overrides.approvalTimeoutMs ?? 600_000,
   });
@@ -111,6 +112,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const wsTransport = createWsTransport({ api: room.api, verifier, clock, logger, limits, newId, policy });
   const httpApp = createHttpApp({
     api: room.api,
+    usage: room.usage,
     verifier,
     clock,
     logger,
@@ -217,6 +219,7 @@ function factsOf(config: Config, model: string): ModelFacts {
   const input = perToken(price.input);
   return {
     ...known,
+    isPriced: true,
     price: {
       input,
       cacheWrite: price.cache_write === undefined ? Math.ceil(input * 1.25) : perToken(price.cache_write),

@@ -57,6 +57,7 @@ export interface Config {
   readonly tools: readonly HttpToolConfig[];
   readonly clientTools: readonly string[] | undefined;
   readonly roles: Readonly<Record<string, RoleConfig>> | undefined;
+  readonly orgBudget: FileConfig['org_budget'];
   readonly limits: Limits;
   readonly retention: Readonly<RetentionConfig>;
   /** By name of the model, in US dollars per million tokens. */
@@ -156,6 +157,7 @@ function toConfig(env: Environment, file: FileConfig, mode: 'dev' | 'required'):
     tools: file.tools.map(toHttpTool),
     clientTools: file.client_tools,
     roles: file.roles,
+    orgBudget: file.org_budget,
     limits: file.limits,
     retention: file.retention,
     prices: file.prices,

@@ -59,8 +59,13 @@ export const toolSchema = z.strictObject({
   idempotent: z.boolean().default(false).describe('Whether a call that may have run can be run again.'),
 });
 
-const amount = (unit: string) => z.number().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe(unit);
-const budgetWindow = z.strictObject({ tokens: amount('Tokens.'), usd: amount('US dollars.') });
+const amount = (max: number, unit: string) => z.number().min(0).max(max).optional().describe(unit);
+/** Counted in nano-dollars, which are whole numbers up to here. */
+const MAX_USD = 9_000_000;
+const budgetWindow = z.strictObject({
+  tokens: amount(Number.MAX_SAFE_INTEGER, 'Tokens.'),
+  usd: amount(MAX_USD, 'US dollars.'),
+});
 export const budgetSchema = z.strictObject({
   day: budgetWindow.optional().describe('From midnight to midnight, UTC.'),
   month: budgetWindow.optional().describe('From the first of a month, UTC.'),
@@ -83,7 +88,10 @@ export const roleSchema = z.strictObject({
     .describe('What it may call. What no role names is denied.'),
   models: z.array(modelPattern).max(1_000).default([]).describe('Models that it may use, by name or pattern.'),
   approve: patterns('Tools whose calls it may approve.'),
-  inspect: z.boolean().default(false).describe('Whether it may read the audit log and revoke credentials.'),
+  inspect: z
+    .boolean()
+    .default(false)
+    .describe('Whether it may read the audit log and what others spend, and revoke credentials.'),
   max_tokens: z.int().min(1).max(1_000_000).optional().describe('The most output tokens that it may ask for.'),
   requests_per_minute: z.int().min(1).max(1_000_000).optional().describe('Turns and direct tool calls in a minute.'),
   concurrent_turns: z.int().min(1).max(1_000_000).optional().describe('Turns at a time.'),

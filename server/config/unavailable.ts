@@ -1,10 +1,8 @@
 /** Settings whose protection this version does not give: refused, so that nobody believes in it. */
 import type { Mistake } from './config-error.js';
 import type { Env, ReadFile } from './file-reader.js';
-import { toPath } from './file-reader.js';
 
 const CREDENTIALS = 'is not available in this version, which knows only MIDSTREAM_AUTH=dev; it would protect nothing';
-const BUDGET = 'is not available in this version: nothing would be held against it, and nobody stopped by it';
 
 const VARIABLES: Readonly<Record<string, string>> = {
   REDIS_URL: 'is not available in this version; without it sessions are kept in MIDSTREAM_DATA_DIR',
@@ -26,9 +24,5 @@ export function findUnavailable(env: Env, { parsed }: ReadFile): Mistake[] {
     .map(([path, message]) => ({ path, message }));
   if (env['MIDSTREAM_AUTH'] === 'required') found.push({ path: 'MIDSTREAM_AUTH', message: `required ${CREDENTIALS}` });
   if (parsed.api_keys.length > 0) found.push({ path: 'api_keys', message: CREDENTIALS });
-  if (parsed.org_budget !== undefined) found.push({ path: 'org_budget', message: BUDGET });
-  for (const [name, role] of Object.entries(parsed.roles ?? {})) {
-    if (role.budget !== undefined) found.push({ path: toPath(['roles', name, 'budget']), message: BUDGET });
-  }
   return found;
 }

@@ -13,6 +13,8 @@ export interface Price {
 
 export interface ModelFacts {
   readonly price: Price;
+  /** Whether `price` is known; where it isn't, a budget in money can't be kept. */
+  readonly isPriced: boolean;
   /** Undefined: not bounded by us. */
   readonly maxOutputTokens: number | undefined;
   /** Whether `tool_choice` `any` and `tool` are taken. */
@@ -52,13 +54,21 @@ const TABLE: readonly (readonly [prefix: string, price: Price, maxOutputTokens: 
 /** These refuse `tool_choice` `any` and `tool`. */
 const NEVER_FORCED = /^claude-(opus-5-5|sonnet-5-5|fable-5-[12]|mythos-5-[12])/;
 
-export const UNKNOWN_MODEL: ModelFacts = { price: FREE, maxOutputTokens: undefined, forcesTools: true };
+export const UNKNOWN_MODEL: ModelFacts = {
+  price: FREE,
+  isPriced: false,
+  maxOutputTokens: undefined,
+  forcesTools: true,
+};
+
+/** A model that costs nothing: the scripted one. */
+export const FREE_MODEL: ModelFacts = { ...UNKNOWN_MODEL, isPriced: true };
 
 /** What is known of a model; `UNKNOWN_MODEL` where nothing is. */
 export function toModelFacts(model: string): ModelFacts {
   const row = TABLE.find(([prefix]) => model.startsWith(prefix));
   if (!row) return UNKNOWN_MODEL;
-  return { price: row[1], maxOutputTokens: row[2], forcesTools: !NEVER_FORCED.test(model) };
+  return { price: row[1], isPriced: true, maxOutputTokens: row[2], forcesTools: !NEVER_FORCED.test(model) };
 }
 
 /** Rounded up to whole nano-dollars. */

@@ -25,7 +25,8 @@ interface Size {
 /** Tokens of what a step made so far, complete and in the making. */
 export function estimateOutputTokens(blocks: readonly StepBlock[], open: readonly OpenBlock[]): number {
   const texts = [...blocks.flatMap(textsOfStepBlock), ...open.flatMap(textsOfOpenBlock)];
-  return Math.ceil(texts.reduce((sum, text) => sum + text.length, 0) / CHARS_PER_TOKEN);
+  // By bytes: scripts in which a character is a token or two have two or three bytes for it.
+  return Math.ceil(texts.reduce((sum, text) => sum + utf8Length(text), 0) / CHARS_PER_TOKEN);
 }
 
 /** Tokens that the request of the running step sent. */

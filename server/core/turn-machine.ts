@@ -16,6 +16,7 @@ import type { SessionState } from './session-state.js';
 import { advance } from './step-flow.js';
 import { callOf, offerAll, resolve, withdrawOffers } from './tool-plan.js';
 import { type Effect, type Reply, type RequestKey, type Sender, type StepContext, Transition } from './transition.js';
+import type { BudgetWarning } from './budget-math.js';
 import { onCommand } from './turn-commands.js';
 import { type CallResult, endQueued, endTurn } from './turn-end.js';
 import { beginRequest } from './turn-start.js';
@@ -35,6 +36,7 @@ export type Input =
   | { readonly type: 'model_ended'; readonly key: RequestKey; readonly end: ModelEnd }
   | { readonly type: 'tool_progress'; readonly toolUseId: string; readonly message?: string; readonly percent?: number }
   | { readonly type: 'tool_ended'; readonly toolUseId: string; readonly result: CallResult }
+  | { readonly type: 'budget_warned'; readonly warnings: readonly BudgetWarning[] }
   | { readonly type: 'tick' }
   | { readonly type: 'recover' }
   /** Cuts what runs, because the server goes down; what only waits is left to wait. */
@@ -83,6 +85,9 @@ function handle(t: Transition, input: Input): Reply | undefined {
       return onToolProgress(t, input);
     case 'tool_ended':
       return onToolEnded(t, input.toolUseId, input.result);
+    case 'budget_warned':
+      if (!t.state.deleted) for (const warning of input.warnings) t.emit({ type: 'budget.warning', ...warning });
+      return undefined;
     case 'tick':
       onTick(t);
       return undefined;

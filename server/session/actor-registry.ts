@@ -23,7 +23,7 @@ export interface RegistryDeps {
   readonly leases: Leases;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly runner: Omit<RunnerDeps, 'send' | 'sessionId' | 'logger' | 'holds'>;
+  readonly runner: Omit<RunnerDeps, 'send' | 'sessionId' | 'logger'>;
   readonly context: () => StepContext;
 }
 
@@ -46,7 +46,6 @@ export class ActorRegistry {
   readonly #deps: RegistryDeps;
   readonly #live = new Map<string, Promise<Live>>();
   readonly #actors = new Map<string, Live>();
-  readonly #holds: RunnerDeps['holds'] = new Map();
   #sweep: Timer | undefined;
   #isClosed = false;
 
@@ -219,8 +218,7 @@ export class ActorRegistry {
         memory: new CommandMemory(sessionId, log, from.isNew),
         feed: new SessionFeed(sessionId, state.seq),
         token: lease.token,
-        createRunner: (send) =>
-          new TurnRunner({ ...runner, sessionId, logger: sessionLogger, send, holds: this.#holds }),
+        createRunner: (send) => new TurnRunner({ ...runner, sessionId, logger: sessionLogger, send }),
         context,
         onFail: () => this.#replace(sessionId),
       },

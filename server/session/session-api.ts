@@ -16,9 +16,12 @@ import type {
   ToolsRegister,
   ToolsUnregister,
   TurnCommand,
+  Usage,
 } from '../../protocol/index.js';
+import type { BudgetWarning } from '../core/budget-math.js';
 import type { LogRecord } from '../core/log-record.js';
 import type { LogQuery, StoredEvent } from '../ports/event-log.js';
+import type { SpendGroup } from '../ports/ledger.js';
 import type { ToolDefinition } from '../ports/tool-runner.js';
 
 export interface Caller {
@@ -109,6 +112,31 @@ export interface SessionApi {
   readonly activeSessions: number;
   /** Set once a shutdown has begun: turns are no longer started. */
   readonly draining: boolean;
+}
+
+export interface SpendEntry extends Usage {
+  readonly day: string;
+  readonly session_id?: string;
+  readonly model?: string;
+  readonly tag?: string;
+  readonly user_id?: string;
+  readonly requests: number;
+  readonly cost_usd: number;
+}
+
+/** `GET /v1/usage`. */
+export interface UsageReport {
+  /** Of the windows that limit the caller. */
+  readonly windows: readonly BudgetWarning[];
+  readonly spend: readonly SpendEntry[];
+}
+
+export interface UsageApi {
+  /** Grouped by user it tells of the whole organisation, to roles with `inspect`; to others it is `forbidden`. */
+  report(
+    caller: Caller,
+    query: { readonly groupBy: readonly SpendGroup[]; readonly days: number },
+  ): Promise<UsageReport>;
 }
 
 export { toFrame } from '../core/log-record.js';

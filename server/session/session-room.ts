@@ -1,5 +1,7 @@
 /** The session room as one piece: actors, service, and how it goes down. */
 import type { Limits } from '../../protocol/index.js';
+import type { BudgetPolicy } from '../core/budget-math.js';
+import { toKnownUsage } from '../core/known-usage.js';
 import type { FitsSchema, Policy } from '../core/permissions.js';
 import type { ModelFacts } from '../core/prices.js';
 import type { StepContext } from '../core/transition.js';
@@ -14,16 +16,19 @@ import type { SessionStore } from '../ports/session-store.js';
 import type { InputValidator, ToolRunner } from '../ports/tool-runner.js';
 import { ActorRegistry } from './actor-registry.js';
 import type { Agents } from './agents.js';
+import { BudgetGate } from './budget-gate.js';
 import type { Directory } from './directory.js';
 import type { SessionActor } from './session-actor.js';
-import type { SessionApi } from './session-api.js';
+import type { SessionApi, UsageApi } from './session-api.js';
 import { SessionService } from './session-service.js';
+import { createUsageDesk } from './usage-desk.js';
 
 export interface RoomDeps {
   readonly log: EventLog;
   readonly sessions: SessionStore;
   readonly leases: Leases;
   readonly ledger: Ledger;
+  readonly budgets: BudgetPolicy;
   readonly model: Model;
   readonly tools: ToolRunner;
   readonly validator: InputValidator;
@@ -42,6 +47,7 @@ export interface RoomDeps {
 
 export interface SessionRoom {
   readonly api: SessionApi;
+  readonly usage: UsageApi;
   /** Takes up the turns that the last run left unfinished. */
   recover(): Promise<void>;
   /** No new turns from here on. */
@@ -77,13 +83,24 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     isOverloaded: () => running().length >= deps.limits.running_turns,
   });
   const rolesOf: StepContext['rolesOf'] = (who) => directory.rolesOf(who);
-  const registry = new ActorRegistry({
+  const gate: BudgetGate = new BudgetGate({
+    ledger,
+    budgets: () => deps.budgets,
+    factsOf: deps.factsOf,
+    clock,
+    logger,
+    running: () => {
+      const now = context();
+      return registry.actors.map(({ state }) => toKnownUsage(state, now)).filter((known) => known !== undefined);
+    },
+  });
+  const registry: ActorRegistry = new ActorRegistry({
     log,
     sessions,
     leases,
     clock,
     logger,
-    runner: { model, tools, ledger, rolesOf },
+    runner: { model, tools, gate, rolesOf },
     context,
   });
   const api = new SessionService({
@@ -104,7 +121,12 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     registry.actors.filter(({ state }) => state.turn && state.turn.phase.name !== 'waiting');
   return {
     api,
-    recover: () => registry.recover(),
+    usage: createUsageDesk({ ledger, clock, budgets: () => deps.budgets }),
+    async recover() {
+      // What the last run held is settled before this one holds anything.
+      await gate.beat();
+      await registry.recover();
+    },
     beginDrain: () => {
       draining = true;
     },
@@ -122,6 +144,9 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
       for (const id of removed) await registry.drop(id);
       if (removed.length > 0) logger.info('old sessions removed', { count: removed.length });
     },
-    close: () => registry.close(),
+    async close() {
+      await gate.close();
+      await registry.close();
+    },
   };
 }

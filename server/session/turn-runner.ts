@@ -1,20 +1,17 @@
 /** Does what the machine decided, once it is in the log: model requests, tools, holds. Results go back as inputs. */
-
-import { NO_USAGE, toErrorBody } from '../../protocol/index.js';
-import type { Effect, PlannedRequest, RequestKey } from '../core/transition.js';
 import type { Input, Step } from '../core/turn-machine.js';
-import type { Hold, HoldRequest, Ledger, Reservation } from '../ports/ledger.js';
+import type { Effect, PlannedRequest, RequestKey } from '../core/transition.js';
+import type { Hold, Reservation } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { Model } from '../ports/model.js';
 import type { ToolRunner } from '../ports/tool-runner.js';
+import type { BudgetGate, SpendRequest } from './budget-gate.js';
 
 export interface RunnerDeps {
   readonly sessionId: string;
   readonly model: Model;
   readonly tools: ToolRunner;
-  readonly ledger: Ledger;
-  /** Holds of running requests, by request; shared, so that the next actor of a session settles what this one held. */
-  readonly holds: Map<string, Hold>;
+  readonly gate: BudgetGate;
   readonly logger: Logger;
   readonly rolesOf: (who: { user_id: string; org_id: string }) => readonly string[];
   /** Into the actor's mailbox. */
@@ -58,21 +55,15 @@ export class TurnRunner {
 
   /** Keeps a hold that was granted before its turn had a name, for the request that `key` names. */
   keepHold(key: RequestKey, hold: Hold): void {
-    this.#deps.holds.set(toText(key), hold);
+    this.#deps.gate.keep(key, hold);
   }
 
   release(hold: Hold): void {
-    void this.#deps.ledger.settle(hold, { usage: NO_USAGE, estimated: false, costNanoUsd: 0 });
+    this.#deps.gate.release(hold);
   }
 
-  /** Never rejects: a ledger that can't be reached refuses (nothing is spent on credit). */
-  async reserve(request: HoldRequest): Promise<Reservation> {
-    try {
-      return await this.#deps.ledger.reserve(request);
-    } catch (error) {
-      this.#deps.logger.error('the ledger did not answer', { error });
-      return { granted: false, error: toErrorBody('store_unavailable') };
-    }
+  reserve(request: SpendRequest): Promise<Reservation> {
+    return this.#deps.gate.reserve(request);
   }
 
   /** Ends all work at once: the actor is gone, and nothing that comes back would be taken (NODE-3). */
@@ -103,7 +94,7 @@ export class TurnRunner {
         this.#request.abort.abort();
         return this.#close(this.#request.done);
       case 'settle':
-        this.#settle(effect);
+        void this.#settle(effect);
         return undefined;
       case 'run_tool':
         void this.#runTool(effect);
@@ -131,11 +122,8 @@ export class TurnRunner {
     this.keepHold(key, reservation.hold);
     const step = send({ type: 'admitted', key });
     // Nobody waited for it any more.
-    const isUsed = step?.effects.some((e) => e.type === 'request_model' && toText(e.request.key) === toText(key));
-    if (!isUsed && this.#deps.holds.get(toText(key)) === reservation.hold) {
-      this.#deps.holds.delete(toText(key));
-      this.release(reservation.hold);
-    }
+    const isUsed = step?.effects.some((e) => e.type === 'request_model' && isSameKey(e.request.key, key));
+    if (!isUsed) this.#deps.gate.giveBack(key);
   }
 
   #requestModel({ key, ...request }: PlannedRequest): void {
@@ -149,11 +137,9 @@ export class TurnRunner {
     this.#request = { turnId: key.turnId, abort, done };
   }
 
-  #settle({ key, usage, estimated, costNanoUsd }: Extract<Effect, { type: 'settle' }>): void {
-    const hold = this.#deps.holds.get(toText(key));
-    if (!hold) return;
-    this.#deps.holds.delete(toText(key));
-    void this.#deps.ledger.settle(hold, { usage, estimated, costNanoUsd });
+  async #settle({ key, usage, estimated, costNanoUsd }: Extract<Effect, { type: 'settle' }>): Promise<void> {
+    const warnings = await this.#deps.gate.settle(key, { usage, estimated, costNanoUsd });
+    if (warnings.length > 0) this.#deps.send({ type: 'budget_warned', warnings });
   }
 
   async #runTool({ toolUseId, name, input, turnId, userId }: Extract<Effect, { type: 'run_tool' }>): Promise<void> {
@@ -170,4 +156,5 @@ export class TurnRunner {
   }
 }
 
-const toText = ({ turnId, step, attempt }: RequestKey): string => `${turnId}/${step}/${attempt}`;
+const isSameKey = (a: RequestKey, b: RequestKey): boolean =>
+  a.turnId === b.turnId && a.step === b.step && a.attempt === b.attempt;

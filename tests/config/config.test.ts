@@ -112,8 +112,6 @@ describe('parseConfig', () => {
       'api_keys[0].sha256: must be a SHA-256 in lower-case hex',
       // "send_*" of the example is the tool of another server.
       expect.stringContaining('roles.analyst.tools.ask[0]: "send_*" matches no tool'),
-      expect.stringContaining('org_budget: is not available in this version'),
-      expect.stringContaining('roles.analyst.budget: is not available in this version'),
     ]);
   });
 
@@ -416,8 +414,6 @@ describe('protections that are not there', () => {
     ['MIDSTREAM_JWT_AUDIENCE', undefined, { MIDSTREAM_JWT_AUDIENCE: 'x' }],
     ['MIDSTREAM_AUTH', undefined, { MIDSTREAM_AUTH: 'required' }],
     ['api_keys', { api_keys: [{ id: 'a', sha256: 'a'.repeat(64), user_id: 'u', org_id: 'o', roles: [] }] }, {}],
-    ['org_budget', { org_budget: { day: { tokens: 1 } } }, {}],
-    ['roles.admin.budget', { roles: { admin: { ...ADMIN, budget: { day: { usd: 1 } } } } }, {}],
   ])('are refused: %s', (path, file, env) => {
     expect(mistakesOf(file, env)).toEqual([expect.stringMatching(`^${path}: .*is not available in this version`)]);
   });

@@ -1,11 +1,11 @@
 /** Random use of a session over the real embedded store: commands, failing appends, crashes, evictions, slow sockets. */
 import type { TurnCommand } from '../../protocol/index.js';
 import { createRandom, type Random } from '../core/support/random.js';
-import { say } from './support.js';
 import { turns } from './support/event-loop.js';
 import { FuzzSession } from './support/fuzz-session.js';
+import { say } from './support.js';
 
-const RUNS = process.env['MIDSTREAM_TEST_LONG'] ? 1_500 : 40;
+const RUNS = process.env['MIDSTREAM_TEST_LONG'] ? 1_500 : 30;
 const ACTS = 140;
 /** A registry looks after its actors so often, and puts them to rest after four idle looks. */
 const SWEEP_MS = 15_000;
@@ -153,9 +153,17 @@ class Fuzzer {
   async #failStore(): Promise<void> {
     const random = this.#random;
     const session = this.#session;
+    const acts = [
+      () => session.model.goOn(),
+      () => void this.#say(),
+      () => void session.attach(undefined),
+      () => void session.attach(0),
+      () => session.room.clock.advance(SWEEP_MS),
+    ];
     await session.failStore(random.pick(['lost', 'landed']), async () => {
       for (let i = random.int(4); i >= 0; i--) {
-        random.pick([() => session.model.goOn(), () => void this.#say(), () => void session.attach(undefined)])();
+        random.pick(acts)();
+        if (random.chance(0.5)) void session.look();
         await turns(random.int(5));
       }
     });
@@ -167,11 +175,12 @@ class Fuzzer {
     const session = this.#session;
     session.detachAll();
     session.room.room.api.connectionClosed('conn_1');
+    if (random.chance(0.7)) await session.settle();
     const come = [() => void this.#say(), () => void session.attach(0), () => void session.attach(undefined)];
-    for (let i = 0; i < SWEEPS_TO_REST; i++) {
+    for (let sweep = 1; sweep <= SWEEPS_TO_REST; sweep++) {
       session.room.clock.advance(SWEEP_MS);
       await turns(random.int(6));
-      if (random.chance(0.15)) random.pick(come)();
+      if (random.chance(sweep < SWEEPS_TO_REST - 2 ? 0.05 : 0.4)) random.pick(come)();
       await turns(random.int(6));
     }
   }

@@ -12,10 +12,11 @@ import {
   type TurnCommand,
 } from '../../protocol/index.js';
 import { createInputValidator } from '../../server/adapters/ajv/index.js';
-import { createUnlimitedLedger, type EmbeddedStore, openEmbeddedStore } from '../../server/adapters/embedded/index.js';
+import { type EmbeddedStore, openEmbeddedStore } from '../../server/adapters/embedded/index.js';
 import { createFunctionTools, type FunctionTool } from '../../server/adapters/function-tools/index.js';
 import { createNewId } from '../../server/adapters/system/index.js';
 import { silentLogger } from '../../server/adapters/winston/index.js';
+import type { BudgetPolicy } from '../../server/core/budget-math.js';
 import { OPEN_POLICY } from '../../server/core/permissions.js';
 import { UNKNOWN_MODEL } from '../../server/core/prices.js';
 import type { EventLog } from '../../server/ports/event-log.js';
@@ -152,6 +153,7 @@ export class TestSink implements FrameSink {
 }
 
 export interface RoomOptions {
+  readonly budgets?: Partial<BudgetPolicy>;
   readonly dataDir?: string;
   readonly tools?: readonly FunctionTool[];
   /** Stands between the room and the store's log. */
@@ -181,6 +183,7 @@ export interface TestRoom {
 export async function startRoom({
   dataDir: given,
   tools = [],
+  budgets = {},
   wrapLog = (log) => log,
   wrapSessions = (sessions) => sessions,
   model = new HandModel(),
@@ -199,7 +202,8 @@ export async function startRoom({
     log: wrapLog(store.log),
     sessions: wrapSessions(store.sessions),
     leases: store.leases,
-    ledger: createUnlimitedLedger(),
+    ledger: store.ledger,
+    budgets: { roles: undefined, org: undefined, ...budgets },
     model,
     tools: createToolCatalog([createFunctionTools(tools)]),
     validator,

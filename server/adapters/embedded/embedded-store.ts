@@ -1,6 +1,8 @@
-/** Puts the embedded store together: one directory, one connection, three ports. */
+/** Puts the embedded store together: one directory, one connection, four ports. */
+import { randomUUID } from 'node:crypto';
 import type { EventLog } from '../../ports/event-log.js';
 import type { Leases } from '../../ports/lease.js';
+import { type Ledger, LEDGER_TIMES } from '../../ports/ledger.js';
 import type { Logger } from '../../ports/logger.js';
 import type { SessionStore } from '../../ports/session-store.js';
 import { AnswerTable } from './answer-table.js';
@@ -9,8 +11,10 @@ import { Database } from './database.js';
 import { DeltaTable } from './delta-table.js';
 import { EmbeddedEventLog } from './embedded-event-log.js';
 import { EmbeddedLeases } from './embedded-leases.js';
+import { EmbeddedLedger } from './embedded-ledger.js';
 import { EmbeddedSessionStore } from './embedded-session-store.js';
 import { GroupCommit } from './group-commit.js';
+import { LedgerTable } from './ledger-table.js';
 import { Retention } from './retention.js';
 import { beginRun, markRun } from './run-record.js';
 import { SessionWriters } from './session-writers.js';
@@ -25,7 +29,7 @@ export interface EmbeddedStoreOptions {
    * a power cut may take the last seconds, never the database.
    */
   readonly fsync: 'group' | 'off';
-  /** How long after a flush deltas wait for company, in milliseconds; 1.5 by default. */
+  /** How long after a flush deltas wait for company, in milliseconds; 0 by default: each turn of the event loop is one group. */
   readonly flushIntervalMs?: number;
   /** Beyond this size of the database, writes are refused; unlimited by default. */
   readonly maxBytes?: number;
@@ -36,17 +40,20 @@ export interface EmbeddedStoreOptions {
   readonly bootIdentity?: string;
   /** `fdatasync` by default. */
   readonly syncFile?: SyncFile;
+  /** How long a reservation waits where only holds are in the way, in milliseconds. */
+  readonly ledgerWaitMs?: number;
 }
 
 export interface EmbeddedStore {
   readonly log: EventLog;
   readonly sessions: SessionStore;
   readonly leases: Leases;
+  readonly ledger: Ledger;
   /** Flushes what is pending, marks the directory as cleanly closed and gives it free. Calling it again is harmless. */
   close(): Promise<void>;
 }
 
-const DEFAULT_FLUSH_INTERVAL_MS = 1.5;
+const DEFAULT_FLUSH_INTERVAL_MS = 0;
 
 /** Rejects with `EmbeddedStoreError`. */
 export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {
@@ -63,8 +70,22 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
   const writers = new SessionWriters(database, deltas);
   const retention = new Retention({ database, commits, writers, deltas });
 
+  const waitMs = options.ledgerWaitMs ?? LEDGER_TIMES.waitMs;
+  const ledger = new EmbeddedLedger({
+    table: new LedgerTable(database),
+    commits,
+    logger,
+    now,
+    newId: randomUUID,
+    waitMs,
+  });
+
   const finish = async (): Promise<void> => {
-    await commits.close();
+    ledger.close();
+    const closed = commits.close();
+    // Whoever still waits for a hold is refused, now that nothing is taken any more.
+    ledger.close();
+    await closed;
     try {
       if (!commits.isBroken) {
         database.syncCommits();
@@ -90,6 +111,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
     log: new EmbeddedEventLog({ database, commits, writers, deltas, answers, epoch, now }),
     sessions: new EmbeddedSessionStore({ database, commits, answers, retention, close }),
     leases: new EmbeddedLeases(commits, writers),
+    ledger,
     close,
   };
 }

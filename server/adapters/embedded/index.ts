@@ -1,5 +1,4 @@
 /** The embedded adapters: durable on one machine, with nothing to install. */
 export { type EmbeddedStore, type EmbeddedStoreOptions, openEmbeddedStore } from './embedded-store.js';
 export { EmbeddedStoreError } from './store-error.js';
-export { createUnlimitedLedger } from './unlimited-ledger.js';
 export type { SyncFile } from './write-ahead-log.js';

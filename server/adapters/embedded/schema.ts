@@ -66,6 +66,39 @@ export const MIGRATIONS: readonly string[] = [
     at INTEGER NOT NULL
   );
   `,
+  `
+  -- Held for requests that run; gone when they are settled.
+  CREATE TABLE ledger_holds (id TEXT PRIMARY KEY, json TEXT NOT NULL, checkpoint TEXT) WITHOUT ROWID;
+
+  -- One row per model request that used something.
+  CREATE TABLE ledger_spend (
+    hold_id TEXT PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    day TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    turn_id TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_creation_input_tokens INTEGER NOT NULL,
+    cache_read_input_tokens INTEGER NOT NULL,
+    cost_nano_usd INTEGER NOT NULL,
+    estimated INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  CREATE INDEX ledger_spend_by_day ON ledger_spend (org_id, day, user_id);
+
+  CREATE TABLE ledger_windows (
+    key TEXT PRIMARY KEY,
+    tokens INTEGER NOT NULL,
+    nano_usd INTEGER NOT NULL,
+    warned_tokens INTEGER NOT NULL DEFAULT 0,
+    warned_usd INTEGER NOT NULL DEFAULT 0
+  ) WITHOUT ROWID;
+  `,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

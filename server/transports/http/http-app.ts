@@ -11,6 +11,7 @@ import { addPageRoutes } from './page-routes.js';
 import { addFeedbackRoute, addProbeRoutes, addToolRoutes } from './plain-routes.js';
 import { authenticate, withRequestId } from './request-context.js';
 import { addConversationRoutes, addSessionRoutes } from './session-routes.js';
+import { addUsageRoute } from './usage-routes.js';
 
 export function createHttpApp(deps: HttpDeps): Express {
   const app = express();
@@ -37,6 +38,7 @@ function addApiRoutes(router: Router, deps: HttpDeps): void {
   addSessionRoutes(router, deps);
   addEventRoutes(router, deps);
   addToolRoutes(router, deps);
+  if (deps.usage) addUsageRoute(router, deps.usage);
   for (const path of [PATHS.chat, '/chat']) addChatRoutes(router, path, deps);
   for (const path of [PATHS.feedback, '/feedback']) addFeedbackRoute(router, path, deps);
   for (const path of ['/v1/conversations/:id', '/conversation/:id']) addConversationRoutes(router, path, deps);

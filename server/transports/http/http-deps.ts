@@ -4,7 +4,7 @@ import type { Clock } from '../../ports/clock.js';
 import type { NewId } from '../../ports/identity.js';
 import type { Logger } from '../../ports/logger.js';
 import type { TokenVerifier } from '../../ports/token-verifier.js';
-import type { SessionApi } from '../../session/session-api.js';
+import type { SessionApi, UsageApi } from '../../session/session-api.js';
 import type { OriginPolicy } from '../origin-policy.js';
 import type { SseStreams } from '../sse/index.js';
 
@@ -23,6 +23,8 @@ export interface Page {
 
 export interface HttpDeps {
   readonly api: SessionApi;
+  /** What was spent; without it the route is not there. */
+  readonly usage?: UsageApi;
   readonly verifier: TokenVerifier;
   readonly clock: Clock;
   readonly logger: Logger;

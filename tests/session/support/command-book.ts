@@ -22,7 +22,7 @@ export interface BookDeps {
   /** Whether the store has failed, so that commands may be refused for it. */
   readonly mayBeUnavailable: () => boolean;
   /** An interrupt of this turn was accepted. */
-  readonly onInterrupted: (turnId: string, seq: number) => void;
+  readonly onInterrupted: (turnId: string) => void;
 }
 
 type EchoOf = LoggedEvent & { readonly command_id: string };
@@ -45,6 +45,14 @@ export class CommandBook {
   /** Those that were accepted and have a place in the log. */
   get accepted(): readonly (Sent & { answer: Accepted })[] {
     return this.all.filter((sent): sent is Sent & { answer: Accepted } => sent.answer !== undefined);
+  }
+
+  /** Whether a turn was, or may have been, cut short by a steer: then an aborted request of it closes by itself. */
+  isSteeredNow(turnId: string): boolean {
+    return this.all.some(({ command, answer, underWay, isUnknown }) => {
+      if (command.type !== 'user.steer' || command.apply !== 'now') return false;
+      return answer ? answer.result.turn_id === turnId : underWay > 0 || isUnknown;
+    });
   }
 
   /** Whether every command was answered. */
@@ -130,7 +138,7 @@ export class CommandBook {
     sent.answer ??= told;
     if (command.type !== 'user.interrupt') return;
     const { turn_id, outcome } = answer.result;
-    if (outcome === 'cancelled' && turn_id !== undefined) onInterrupted(turn_id, answer.applied_at_seq ?? 0);
+    if (outcome === 'cancelled' && turn_id !== undefined) onInterrupted(turn_id);
   }
 
   #refuse(sent: Sent, error: unknown): void {

@@ -9,9 +9,11 @@ import type { Witness } from './witness.js';
 export type Fault = 'lost' | 'landed';
 
 export const MAX_DELAY_TURNS = 4;
+/** Long enough for somebody to come while a session is put to rest. */
+const CHECKPOINT_TURNS = 10;
 
 export class FaultyStore {
-  /** While set, every append and checkpoint fails. */
+  /** While set, every append fails. */
   fault: Fault | undefined;
   /** Whether anything has failed. */
   hasFailed = false;
@@ -64,8 +66,7 @@ export class FaultyStore {
       unfinished: () => sessions.unfinished(),
       remove: (sessionId) => sessions.remove(sessionId),
       putCheckpoint: async (sessionId, checkpoint) => {
-        await this.#delay();
-        if (this.fault) throw new LogUnavailable('store_failed', 'as the test wants it');
+        await turns(this.random.int(CHECKPOINT_TURNS));
         await sessions.putCheckpoint(sessionId, checkpoint);
       },
       getCheckpoint: (sessionId) => sessions.getCheckpoint(sessionId),

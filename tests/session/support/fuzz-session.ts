@@ -36,7 +36,9 @@ export class FuzzSession {
     this.book = new CommandBook({
       report: this.witness.report,
       mayBeUnavailable: () => this.#hasFailed || this.#store.hasFailed,
-      onInterrupted: (turnId, seq) => this.model.checkStopped(turnId, seq),
+      onInterrupted: (turnId) => {
+        if (!this.book.isSteeredNow(turnId)) this.model.checkStopped(turnId);
+      },
     });
   }
 
@@ -81,6 +83,18 @@ export class FuzzSession {
         this.witness.report(`[LOG-4] a snapshot, though the log has all after ${afterSeq}`);
       this.live.push(new Watch(sink, attachment, afterSeq, deltas));
       attachment.start();
+    } catch (error) {
+      if (!store.isRetired) this.#expectUnavailable(error);
+    }
+  }
+
+  /** What REST shows of the session is in the log. */
+  async look(): Promise<void> {
+    const store = this.#store;
+    try {
+      const { head_seq } = await this.room.room.api.getSession(this.room.caller, this.id);
+      if (store.isRetired || head_seq <= this.witness.head) return;
+      this.witness.report(`[LOG-2] the session was shown at ${head_seq}, which is not in the log`);
     } catch (error) {
       if (!store.isRetired) this.#expectUnavailable(error);
     }

@@ -1,0 +1,121 @@
+/** What keeps holds alive, and what ends them when nobody does any more. */
+import { LogUnavailable } from '../../server/ports/event-log.js';
+import { LEDGER_TIMES } from '../../server/ports/ledger.js';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { closed, opened, type RoomOptions, say, startRoom, type TestRoom, words } from './support.js';
+
+const budgets = { roles: { admin: { budget: { day: { tokens: 10_000 } } } } };
+
+let t: TestRoom;
+let dataDir: string;
+beforeEach(() => {
+  dataDir = mkdtempSync(join(tmpdir(), 'midstream-budgets-'));
+});
+afterEach(async () => {
+  await t.stop();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+const start = async (options: RoomOptions = {}): Promise<string> => {
+  t = await startRoom({ budgets, dataDir, ...options });
+  return (await t.create()).id;
+};
+const day = async () => {
+  const [window] = (await t.room.usage.report(t.caller, { groupBy: [], days: 1 })).windows;
+  return { used: window?.used ?? -1, held: window?.held ?? -1 };
+};
+/** Waits for what follows a timer that fired. */
+const until = async (isSo: (now: { used: number; held: number }) => boolean): Promise<void> => {
+  for (let turn = 0; turn < 2_000; turn++) {
+    if (isSo(await day())) return;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  throw new Error(`it stayed ${JSON.stringify(await day())}`);
+};
+
+it('[BUD-4] a hold lives as long as its request, and one timer renews all of them', async () => {
+  const sessionId = await start();
+  const other = (await t.create()).id;
+  await Promise.all([t.send(say(sessionId, 'Hi.')), t.send(say(other, 'Hi.'))]);
+  const requests = [await t.model.request(1), await t.model.request(2)];
+  for (const request of requests) request.stream(...opened, ...words('some'));
+  const { held } = await day();
+  const timers = t.clock.pending;
+  for (let beat = 0; beat < 8; beat++) {
+    t.clock.advance(LEDGER_TIMES.heartbeatMs);
+    await t.store.ledger.sweep();
+  }
+  expect((await day()).held).toBe(held);
+  expect(t.clock.pending).toBe(timers);
+  for (const request of requests) {
+    request.stream(...closed);
+    request.end();
+  }
+  await until((now) => now.held === 0);
+  expect((await day()).used).toBe(2 * (5 + 9));
+  // Nothing runs, nothing beats.
+  t.clock.advance(LEDGER_TIMES.heartbeatMs);
+  expect(t.clock.pending).toBe(timers - 1 - 2);
+});
+
+it('[BUD-4] a hold whose request the log refused ends with its lease', async () => {
+  let isRefusing = false;
+  const sessionId = await start({
+    wrapLog: (log) => ({
+      ...log,
+      epoch: log.epoch,
+      append: (append) => (isRefusing ? Promise.reject(new LogUnavailable('store_failed', 'no')) : log.append(append)),
+      read: (...args) => log.read(...args),
+      readDeltas: (...args) => log.readDeltas(...args),
+      trimDeltas: (...args) => log.trimDeltas(...args),
+      floorOf: (...args) => log.floorOf(...args),
+      findAnswer: (...args) => log.findAnswer(...args),
+    }),
+  });
+  isRefusing = true;
+  await expect(t.send(say(sessionId, 'Hi.'))).rejects.toMatchObject({ code: 'store_unavailable' });
+  expect((await day()).held).toBeGreaterThan(0);
+  isRefusing = false;
+  for (let beat = 0; beat < 5; beat++) {
+    t.clock.advance(LEDGER_TIMES.heartbeatMs);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await until((now) => now.held === 0);
+  expect((await day()).used).toBe(0);
+});
+
+it('[BUD-4] what a dead server had used is charged at the next start, before anything is held again', async () => {
+  const sessionId = await start();
+  await t.send(say(sessionId, 'Hi.'));
+  (await t.model.request(1)).stream(...opened, ...words('x'.repeat(700)));
+  t.clock.advance(LEDGER_TIMES.heartbeatMs);
+  const { held } = await day();
+  // The log still has the turn running, the ledger its hold.
+  await t.stop();
+  t = await startRoom({ budgets, dataDir });
+  const again = await t.model.request(1);
+  expect(await day()).toEqual({ used: 5 + 200, held });
+  const [row] = await t.store.ledger.spend({
+    orgId: 'local',
+    userId: 'local',
+    sinceDay: '2026-01-01',
+    groupBy: ['session'],
+    limit: 9,
+  });
+  expect(row).toMatchObject({ sessionId, requests: 1, usage: { input_tokens: 5, output_tokens: 200 } });
+  again.stream(...opened, ...closed);
+  again.end();
+  await until((now) => now.held === 0);
+});
+
+it('[BUD-3] a ledger that does not answer lets nothing be spent', async () => {
+  const sessionId = await start();
+  const reserve = t.store.ledger.reserve.bind(t.store.ledger);
+  t.store.ledger.reserve = () => Promise.reject(new Error('away'));
+  await expect(t.send(say(sessionId, 'Hi.'))).rejects.toMatchObject({ code: 'store_unavailable' });
+  t.store.ledger.reserve = reserve;
+  await t.send(say(sessionId, 'Hi.'));
+  expect(t.model.requests).toHaveLength(1);
+});
