@@ -197,6 +197,8 @@ export class Connection {
         // Who could not be verified for a reason that passes is to come again.
         const otherwise = row.retryable ? CLOSE.internal : CLOSE.unauthenticated;
         this.close((row as { close?: CloseCode }).close ?? otherwise, message);
+        // Nothing more is taken of it, but its answer to the close has to be read.
+        this.deps.socket.resume();
       },
     );
   }
