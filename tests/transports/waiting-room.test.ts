@@ -1,5 +1,6 @@
 /** Sockets before authentication: how many, how many bytes, and whose they are. */
 import type { IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import { BOUNDS } from '../../protocol/index.js';
 import { createClientAddress, toClientKey } from '../../server/transports/client-address.js';
 import { WaitingRoom } from '../../server/transports/ws/waiting-room.js';
@@ -95,6 +96,23 @@ describe('a socket without a credential', () => {
       await connect(`user${n}`);
       expect(await refusalOf(connect('bad'))).toMatchObject({ status: 401 });
     }
+    await fill();
+  });
+
+  it('holds no place by keeping its half open after it was refused', async () => {
+    const socket = connect({ port: t.port, host: '127.0.0.1', allowHalfOpen: true });
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    const headers = 'Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nAuthorization: Bearer bad';
+    socket.write(`GET /v1/ws HTTP/1.1\r\n${headers}\r\n\r\n`);
+    const answer = await new Promise<string>((resolve) => socket.once('data', (chunk) => resolve(String(chunk))));
+    expect(answer).toContain('401');
+    await new Promise((resolve) => socket.once('end', resolve));
+    t.clock.advance(2_000);
+    // Only what it writes tells a half-open client that the other side is gone.
+    const poke = setInterval(() => socket.write('x'), 5);
+    socket.on('error', () => undefined);
+    await closed;
+    clearInterval(poke);
     await fill();
   });
 

@@ -43,7 +43,7 @@ export interface WsTransport {
   readonly connectionCount: number;
 }
 
-/** How long a peer may take to answer a close frame. */
+/** How long a peer may take to answer a close frame, or to go when its upgrade was refused. */
 const CLOSE_TIMEOUT_MS = 2_000;
 
 export function createWsTransport(deps: WsTransportDeps): WsTransport {
@@ -157,6 +157,9 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
       upgrade(req, socket, head).catch((error: unknown) => {
         const requestId = newId('req');
         refuseUpgrade(socket, toMidstreamError(error, logger, requestId), requestId);
+        // Who was refused and yet keeps its half open is not waited for.
+        const lastCall = clock.schedule(CLOSE_TIMEOUT_MS, () => socket.destroy());
+        socket.once('close', () => lastCall.cancel());
       });
     },
 
