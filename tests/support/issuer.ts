@@ -47,8 +47,10 @@ export async function signToken(key: IssuerKey, options: TokenOptions = {}): Pro
 }
 
 /** A token of whatever parts, with whatever signature. */
-export const rawToken = (header: unknown, payload: unknown, signature = ''): string =>
-  [header, payload].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.') + `.${signature}`;
+export function rawToken(header: unknown, payload: unknown, signature = ''): string {
+  const parts = [header, payload].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'));
+  return [...parts, signature].join('.');
+}
 
 export class Issuer {
   keys: IssuerKey[] = [];
