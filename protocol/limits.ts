@@ -26,6 +26,11 @@ export const BOUNDS = {
   silentPeerMs: 60_000,
   sseCommentMs: 15_000,
   authenticateMs: 5_000,
+  /** Bytes that a socket may send before it is known whose it is; one read of it may be as large. */
+  unauthenticatedBytes: 65_536,
+  /** Sockets of one client address, and of all, that may wait for their authentication on one node. */
+  unauthenticatedPerClient: 64,
+  unauthenticatedSockets: 2_048,
 } as const;
 
 /** Defaults of the `limits` object of the configuration. */

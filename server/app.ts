@@ -3,24 +3,28 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createInputValidator } from './adapters/ajv/index.js';
 import { createAnthropicModel } from './adapters/anthropic/index.js';
+import { createApiKeyVerifier, createCredentialVerifier } from './adapters/api-keys/index.js';
 import { createDevVerifier, LOCAL } from './adapters/dev/index.js';
 import { openEmbeddedStore } from './adapters/embedded/index.js';
 import { createFunctionTools, type FunctionTool } from './adapters/function-tools/index.js';
 import { createHttpTools } from './adapters/http-tools/index.js';
+import { createJwtVerifier, fixedKeys, type KeySource, RemoteKeys, secretKey } from './adapters/jose/index.js';
 import { createScriptedModel, type Script } from './adapters/scripted/index.js';
 import { createNewId, systemClock } from './adapters/system/index.js';
 import { createLogger } from './adapters/winston/index.js';
-import type { Config } from './config/index.js';
+import type { Config, JwtConfig } from './config/index.js';
 import { matchesAny } from './core/patterns.js';
 import { OPEN_POLICY, type Policy } from './core/permissions.js';
 import { FREE_MODEL, type ModelFacts, toModelFacts } from './core/prices.js';
 import type { Clock, Timer } from './ports/clock.js';
 import type { Logger } from './ports/logger.js';
 import type { Model } from './ports/model.js';
-import { createDirectory } from './session/directory.js';
+import type { TokenVerifier } from './ports/token-verifier.js';
+import { createDirectory, type Directory } from './session/directory.js';
 import { createSessionRoom } from './session/session-room.js';
 import { createToolCatalog } from './session/tool-catalog.js';
 import { createHttpApp, type Page, type Probes } from './transports/http/index.js';
+import { createClientAddress } from './transports/client-address.js';
 import { createOriginPolicy } from './transports/origin-policy.js';
 import { createSseStreams } from './transports/sse/index.js';
 import { createWsTransport } from './transports/ws/index.js';
@@ -67,7 +71,8 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const httpTools = createHttpTools(config.tools, { logger });
   const tools = createToolCatalog([httpTools, createFunctionTools(overrides.tools ?? [])]);
   const { model, kind: modelKind, close: closeModel } = chooseModel(config, overrides, logger);
-  const verifier = createDevVerifier();
+  const directory = createDirectory(config.auth.mode === 'dev' ? [LOCAL] : []);
+  const { verifier, keys } = createVerifier(config, directory, clock, logger);
 
   const { dataDir, fsync } = config;
   const store = await openEmbeddedStore({ dataDir, fsync, logger, now: () => clock.now() });
@@ -87,13 +92,17 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     limits,
     agents: { named: toNamedAgents(config, modelKind) },
     policy: toPolicy(config, modelKind),
-    directory: createDirectory([LOCAL]),
+    directory,
     factsOf: modelKind === 'scripted' ? () => FREE_MODEL : (name) => factsOf(config, name),
-    mayRegister: (name) => config.clientTools === undefined || matchesAny(config.clientTools, name),
+    mayRegister: (name) =>
+      (config.clientTools === undefined && !verifier.required) || matchesAny(config.clientTools ?? [], name),
     approvalTimeoutMs: overrides.approvalTimeoutMs ?? 600_000,
   });
 
-  const policy = createOriginPolicy({ origins: config.origins, hosts: config.auth.remote ? 'any' : 'loopback' });
+  const policy = createOriginPolicy({
+    origins: config.origins,
+    hosts: verifier.required || config.auth.remote ? 'any' : 'loopback',
+  });
   const streams = createSseStreams({ clock });
   const probes: Probes = { version: overrides.version ?? '0.0.0', ready: () => readiness() };
   const readiness = async (): ReturnType<Probes['ready']> => {
@@ -102,14 +111,25 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
       (error: unknown) => ({ ok: false, detail: String(error) }),
     );
     const drain = { ok: !room.api.draining, detail: room.api.draining ? 'going down' : 'serving' };
-    const auth = {
-      ok: true,
-      detail: config.auth.remote ? 'dev: EVERYBODY who reaches this address is an administrator' : 'dev',
-    };
+    const auth = verifier.required
+      ? (keys?.status() ?? { ok: true, detail: 'API keys' })
+      : {
+          ok: true,
+          detail: config.auth.remote ? 'dev: EVERYBODY who reaches this address is an administrator' : 'dev',
+        };
     const checks = { store: storeCheck, upstream: model.status(), drain, auth };
     return { ok: Object.values(checks).every((check) => check.ok), checks };
   };
-  const wsTransport = createWsTransport({ api: room.api, verifier, clock, logger, limits, newId, policy });
+  const wsTransport = createWsTransport({
+    api: room.api,
+    verifier,
+    clock,
+    logger,
+    limits,
+    newId,
+    policy,
+    clientAddress: createClientAddress(config.trustedProxies),
+  });
   const httpApp = createHttpApp({
     api: room.api,
     usage: room.usage,
@@ -130,6 +150,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   try {
     await listen(server, config.listen.host, config.listen.port);
   } catch (error) {
+    keys?.close();
     await room.close();
     await store.close();
     throw error;
@@ -140,6 +161,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
 
   const shutDown = async (drainMs: number): Promise<void> => {
     sweep?.cancel();
+    keys?.close();
     room.beginDrain();
     wsTransport.drain(RECONNECT_AFTER_MS);
     await room.drained(drainMs);
@@ -185,6 +207,46 @@ function chooseModel(config: Config, overrides: AppOverrides, logger: Logger): C
   return { model, kind: 'anthropic', close: () => model.close() };
 }
 
+interface ChosenVerifier {
+  readonly verifier: TokenVerifier;
+  /** Where tokens are verified: what with. */
+  readonly keys?: KeySource;
+}
+
+function createVerifier({ auth }: Config, directory: Directory, clock: Clock, logger: Logger): ChosenVerifier {
+  if (auth.mode === 'dev') return { verifier: createDevVerifier() };
+  const { jwt, apiKeys } = auth;
+  const keys = jwt && createKeySource(jwt, clock, logger);
+  const chosen = createCredentialVerifier({
+    token: jwt && keys && createJwtVerifier({ ...jwt, keys, claims: toClaimRules(jwt), clock, logger }),
+    apiKey: apiKeys.length > 0 ? createApiKeyVerifier(apiKeys) : undefined,
+  });
+  const verifier: TokenVerifier = {
+    required: true,
+    // Whatever it was asked for, the roles of the last credential verified are the ones that count (TOOL-1).
+    async verify(credential) {
+      const identity = await chosen.verify(credential);
+      directory.saw(identity.principal);
+      return identity;
+    },
+  };
+  return { verifier, ...(keys && { keys }) };
+}
+
+const toClaimRules = ({ rolesClaim, orgClaim, defaultOrg }: JwtConfig) => ({
+  names: { roles: rolesClaim, org: orgClaim },
+  defaultOrg,
+});
+
+function createKeySource({ keys }: JwtConfig, clock: Clock, logger: Logger): KeySource {
+  if (keys.kind === 'file') return fixedKeys(keys.keySet);
+  if (keys.kind === 'secret') return secretKey(keys.secret.reveal());
+  const remote = new RemoteKeys({ url: keys.url, clock, logger });
+  // Not waited for: an issuer that is away must not keep a server from starting; `/ready` tells.
+  void remote.start();
+  return remote;
+}
+
 /** The scripted model goes by its own name, so that nobody takes its answers, or its price, for a real one's. */
 function toNamedAgents(config: Config, kind: App['modelKind']) {
   const agents = Object.entries(config.agents).map(([name, agent]) => [
@@ -200,7 +262,12 @@ function toNamedAgents(config: Config, kind: App['modelKind']) {
 }
 
 /** Roles name real models; the scripted one, which costs nothing, is open to all of them. */
-function toPolicy({ roles }: Config, kind: App['modelKind']): Policy {
+function toPolicy(config: Config, kind: App['modelKind']): Policy {
+  // Roles come from tokens: one named like a property that every object has must find nothing.
+  return Object.assign(Object.create(null) as Policy, toRoles(config, kind));
+}
+
+function toRoles({ roles }: Config, kind: App['modelKind']): Policy {
   if (!roles) return OPEN_POLICY;
   if (kind !== 'scripted') return roles;
   const open = Object.entries(roles).map(([name, role]) => [

@@ -8,6 +8,7 @@ import { EmbeddedStoreError } from './adapters/embedded/index.js';
 import { parseScript, type Script } from './adapters/scripted/index.js';
 import { createLogger } from './adapters/winston/index.js';
 import { type App, createApp } from './app.js';
+import { runCommand } from './cli/index.js';
 import { type Config, ConfigError, describeMistakes, parseConfig } from './config/index.js';
 
 /** `EX_CONFIG` of sysexits. */
@@ -70,6 +71,8 @@ async function main(): Promise<void> {
   });
   if (config.auth.remote)
     logger.warn('MIDSTREAM_DEV_REMOTE is set: EVERYBODY who reaches this address is an administrator.');
+  if (config.auth.mode === 'dev' && (config.auth.jwt || config.auth.apiKeys.length > 0))
+    logger.warn('MIDSTREAM_AUTH is dev: the configured credentials are not asked for.');
   endOnSignals(app, config, logger);
 }
 
@@ -99,4 +102,9 @@ function endOnSignals(app: App, config: Config, logger: ReturnType<typeof create
   });
 }
 
-void main();
+const exitCode = runCommand(process.argv.slice(2), {
+  stdout: (text) => process.stdout.write(text),
+  stderr: (text) => process.stderr.write(text),
+});
+if (exitCode === undefined) void main();
+else process.exitCode = exitCode;

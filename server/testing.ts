@@ -2,7 +2,7 @@
  * A whole server inside a test: real sockets on a free port, a store in a temporary directory, the scripted model.
  * For the suites of applications that talk to Midstream, and for our own.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FunctionTool } from './adapters/function-tools/index.js';
@@ -33,13 +33,16 @@ export interface TestServer {
   stop(drainMs?: number): Promise<void>;
 }
 
+/** Stands for the configuration that a test gives. */
+const OWN_FILE = 'test';
+
 /** Ready in well under a second. Rejects with `ConfigError` where the options don't fit. */
 export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
   const { script, tools = [], config: file = {}, env = {}, dataDir: givenDir, ...overrides } = options;
   const dataDir = givenDir ?? mkdtempSync(join(tmpdir(), 'midstream-test-'));
   const config = parseConfig({
-    env: { PORT: '0', MIDSTREAM_FSYNC: 'off', MIDSTREAM_DATA_DIR: dataDir, MIDSTREAM_CONFIG: 'test', ...env },
-    readFile: () => JSON.stringify(file),
+    env: { PORT: '0', MIDSTREAM_FSYNC: 'off', MIDSTREAM_DATA_DIR: dataDir, MIDSTREAM_CONFIG: OWN_FILE, ...env },
+    readFile: (path) => (path === OWN_FILE ? JSON.stringify(file) : readFileSync(path, 'utf8')),
     ownTools: tools.map((tool) => tool.name),
   });
   const app = await createApp(config, {

@@ -49,10 +49,12 @@ export const ROOMS: readonly Room[] = [
   { at: 'server/adapters/', from: ['server/ports/', 'server/core/', 'protocol/'], node: 'any' },
   adapter('ajv', 'ajv', 'ajv-formats'),
   adapter('anthropic', '@anthropic-ai/sdk', 'undici'),
+  adapter('api-keys'),
   adapter('dev'),
   adapter('embedded', 'libsql'),
   adapter('function-tools'),
   adapter('http-tools', 'undici'),
+  adapter('jose', 'jose'),
   adapter('scripted', 'zod'),
   adapter('system'),
   adapter('winston', 'winston'),
@@ -64,7 +66,12 @@ export const ROOMS: readonly Room[] = [
   { at: 'server/app.ts', from: SERVER, node: 'any' },
   { at: 'server/index.ts', from: SERVER, node: 'any' },
   { at: 'server/testing.ts', from: SERVER, node: 'any' },
-  { at: 'server/main.ts', from: ['server/app.ts', 'server/config/', 'server/adapters/'], node: 'any' },
+  { at: 'server/cli/', from: ['server/adapters/'], node: 'any' },
+  {
+    at: 'server/main.ts',
+    from: ['server/app.ts', 'server/cli/index.ts', 'server/config/', 'server/adapters/'],
+    node: 'any',
+  },
   { at: 'client-sdk/', from: ZOD_FREE, typesFrom: ['protocol/'], node: 'none' },
 ];
 

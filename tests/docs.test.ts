@@ -64,6 +64,7 @@ describe('generated pages', () => {
       'docs/ARCHITECTURE.md',
       'docs/PROTOCOL.md',
       'docs/TESTING.md',
+      'docs/SECURITY.md',
       'docs/CONFIGURATION.md',
     ]) {
       const text = readFileSync(join(root, page), 'utf8');

@@ -1,5 +1,6 @@
 /** The configuration as the server uses it: read once at start from the environment and one file, and refused as a whole. */
 import type { Limits } from '../../protocol/index.js';
+import { type ApiKeyConfig, isLoopback, type JwtConfig, type ReadAuth, readAuth } from './auth-config.js';
 import { didYouMean } from './closest-name.js';
 import { ConfigError, type Mistake } from './config-error.js';
 import { crossCheck, type RefuseSchema } from './cross-checks.js';
@@ -14,7 +15,7 @@ import {
 } from './file-schema.js';
 import { ENV_NAMES } from './reference.js';
 import { Secret } from './secret.js';
-import { findUnavailable, hasCredentials } from './unavailable.js';
+import { findUnavailable } from './unavailable.js';
 
 export interface AgentConfig {
   readonly model: string;
@@ -48,7 +49,12 @@ export interface Config {
   readonly fsync: 'group' | 'off';
   readonly drainMs: number;
   /** `remote`: `dev` on an address that others reach, because the operator said so. */
-  readonly auth: { readonly mode: 'dev' | 'required'; readonly remote: boolean };
+  readonly auth: {
+    readonly mode: 'dev' | 'required';
+    readonly remote: boolean;
+    readonly jwt: JwtConfig | undefined;
+    readonly apiKeys: readonly ApiKeyConfig[];
+  };
   readonly origins: readonly string[];
   readonly trustedProxies: readonly string[];
   readonly logLevel: Environment['MIDSTREAM_LOG_LEVEL'];
@@ -80,16 +86,18 @@ export function parseConfig({ env: given, readFile, ownTools = [], refuseSchema 
   );
   const { env, mistakes: inEnv } = parseEnv(set);
   const file = loadFile(set, env.MIDSTREAM_CONFIG, readFile);
-  const mode = env.MIDSTREAM_AUTH ?? (hasCredentials(set, file) ? 'required' : 'dev');
+  const auth = readAuth({ set, env, file, readFile });
+  const { mode } = auth;
   const mistakes = [
     ...inEnv,
     ...checkHost(env, mode),
     ...file.mistakes,
+    ...auth.mistakes,
     ...crossCheck({ env, file, mode, ownTools, refuseSchema }),
-    ...findUnavailable(set, file),
+    ...findUnavailable(set),
   ];
   if (mistakes.length > 0) throw new ConfigError(mistakes);
-  return toConfig(env, file.parsed, mode);
+  return toConfig(env, file.parsed, auth);
 }
 
 const PREFIX = 'MIDSTREAM_';
@@ -134,9 +142,7 @@ function checkHost(env: Environment, mode: 'dev' | 'required'): Mistake[] {
   ];
 }
 
-const isLoopback = (host: string): boolean => /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/i.test(host);
-
-function toConfig(env: Environment, file: FileConfig, mode: 'dev' | 'required'): Config {
+function toConfig(env: Environment, file: FileConfig, { mode, jwt }: ReadAuth): Config {
   const agents = Object.entries({ default: agentSchema.parse({}), ...file.agents }).map(([name, agent]) => [
     name,
     { ...agent, model: agent.model ?? env.MIDSTREAM_MODEL, system: agent.system },
@@ -149,7 +155,7 @@ function toConfig(env: Environment, file: FileConfig, mode: 'dev' | 'required'):
     dataDir: env.MIDSTREAM_DATA_DIR,
     fsync: env.MIDSTREAM_FSYNC,
     drainMs: env.MIDSTREAM_DRAIN_MS,
-    auth: { mode, remote: mode === 'dev' && !isLoopback(env.HOST) },
+    auth: { mode, remote: mode === 'dev' && !isLoopback(env.HOST), jwt, apiKeys: file.api_keys },
     origins: env.MIDSTREAM_ORIGINS,
     trustedProxies: env.MIDSTREAM_TRUSTED_PROXIES,
     logLevel: env.MIDSTREAM_LOG_LEVEL,

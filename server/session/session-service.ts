@@ -81,7 +81,7 @@ export class SessionService implements SessionApi {
   }
 
   async dispatch(caller: Caller, command: Command): Promise<Accepted> {
-    this.#deps.directory.saw(caller.principal);
+    this.#deps.directory.knows(caller.principal);
     switch (command.type) {
       case 'session.create':
         return this.#createOnce(caller, command);
@@ -96,7 +96,7 @@ export class SessionService implements SessionApi {
   }
 
   async dispatchBatch(caller: Caller, sessionId: string, commands: readonly TurnCommand[]): Promise<Echoes> {
-    this.#deps.directory.saw(caller.principal);
+    this.#deps.directory.knows(caller.principal);
     const carried = await this.#use(caller, sessionId, (actor) => actor.batch(commands, caller));
     const echoes = await Promise.all(
       carried.map(async ({ accepted, echo }, at) => echo ?? (await this.#readEcho(sessionId, accepted, commands[at]))),

@@ -50,7 +50,7 @@ describe('parseConfig', () => {
       dataDir: './.midstream',
       fsync: 'group',
       drainMs: 10_000,
-      auth: { mode: 'dev', remote: false },
+      auth: { mode: 'dev', remote: false, jwt: undefined, apiKeys: [] },
       origins: [],
       trustedProxies: [],
       logLevel: 'info',
@@ -406,17 +406,12 @@ describe('names that refer to each other', () => {
 });
 
 describe('protections that are not there', () => {
-  it.each<[string, unknown, Env]>([
-    ['REDIS_URL', undefined, { REDIS_URL: 'redis://h' }],
-    ['MIDSTREAM_JWKS_URL', undefined, { MIDSTREAM_JWKS_URL: 'https://h/jwks' }],
-    ['MIDSTREAM_JWKS_FILE', undefined, { MIDSTREAM_JWKS_FILE: 'jwks.json' }],
-    ['MIDSTREAM_JWT_SECRET', undefined, { MIDSTREAM_JWT_SECRET: 'x'.repeat(32) }],
-    ['MIDSTREAM_JWT_AUDIENCE', undefined, { MIDSTREAM_JWT_AUDIENCE: 'x' }],
-    ['MIDSTREAM_AUTH', undefined, { MIDSTREAM_AUTH: 'required' }],
-    ['api_keys', { api_keys: [{ id: 'a', sha256: 'a'.repeat(64), user_id: 'u', org_id: 'o', roles: [] }] }, {}],
-  ])('are refused: %s', (path, file, env) => {
-    expect(mistakesOf(file, env)).toEqual([expect.stringMatching(`^${path}: .*is not available in this version`)]);
-  });
+  it.each<[string, unknown, Env]>([['REDIS_URL', undefined, { REDIS_URL: 'redis://h' }]])(
+    'are refused: %s',
+    (path, file, env) => {
+      expect(mistakesOf(file, env)).toEqual([expect.stringMatching(`^${path}: .*is not available in this version`)]);
+    },
+  );
 
   it('refuses a short secret all the same', () => {
     expect(mistakesOf(undefined, { MIDSTREAM_JWT_SECRET: 'short' })).toContain(
@@ -427,12 +422,78 @@ describe('protections that are not there', () => {
 
 describe('dev', () => {
   it.each(['127.0.0.1', '127.1.2.3', 'localhost', '::1'])('listens on %s', (HOST) => {
-    expect(parse(undefined, { HOST }).auth).toEqual({ mode: 'dev', remote: false });
+    expect(parse(undefined, { HOST }).auth).toMatchObject({ mode: 'dev', remote: false });
   });
 
   it.each(['0.0.0.0', '::', '192.168.1.1', '127.0.0.1.example.com', 'localhost.example.com'])('refuses %s', (HOST) => {
     expect(mistakesOf(undefined, { HOST })).toEqual([expect.stringContaining('MIDSTREAM_DEV_REMOTE=1')]);
     expect(mistakesOf(undefined, { HOST, MIDSTREAM_DEV_REMOTE: '0' })).toHaveLength(1);
-    expect(parse(undefined, { HOST, MIDSTREAM_DEV_REMOTE: '1' }).auth).toEqual({ mode: 'dev', remote: true });
+    expect(parse(undefined, { HOST, MIDSTREAM_DEV_REMOTE: '1' }).auth).toMatchObject({ mode: 'dev', remote: true });
+  });
+});
+
+describe('credentials', () => {
+  const JWT = { MIDSTREAM_JWT_ISSUER: 'https://issuer', MIDSTREAM_JWT_AUDIENCE: 'midstream' };
+  const SECRET = { MIDSTREAM_JWT_SECRET: 'x'.repeat(32) };
+  const KEY = { id: 'ci', sha256: 'a'.repeat(64), user_id: 'u', org_id: 'o', roles: ['admin'] };
+  const readFile = (text: string) => ({ readFile: (path: string) => (path === 'jwks.json' ? text : '{}') });
+  const keySet = (...keys: unknown[]) => readFile(JSON.stringify({ keys }));
+  const FILE = { MIDSTREAM_JWKS_FILE: 'jwks.json', ...JWT };
+
+  it('are asked for where there are any, on every host', () => {
+    const HOST = '0.0.0.0';
+    expect(parse(undefined, { ...JWT, ...SECRET, HOST }).auth).toMatchObject({ mode: 'required', remote: false });
+    expect(parse({ api_keys: [KEY] }, { HOST }).auth).toMatchObject({ mode: 'required', apiKeys: [KEY] });
+    expect(parse({ api_keys: [KEY] }, { MIDSTREAM_AUTH: 'dev' }).auth).toMatchObject({ mode: 'dev' });
+    expect(mistakesOf({ api_keys: [KEY] }, { MIDSTREAM_AUTH: 'dev', HOST })).toHaveLength(1);
+  });
+
+  it('come with the claims that carry roles and organisation; who names the latter means it', () => {
+    expect(parse(undefined, { ...JWT, ...SECRET }).auth.jwt).toMatchObject({
+      keys: { kind: 'secret' },
+      issuer: 'https://issuer',
+      audience: 'midstream',
+      rolesClaim: 'roles',
+      orgClaim: 'org',
+      defaultOrg: 'default',
+    });
+    const named = parse(undefined, { ...JWT, ...SECRET, MIDSTREAM_JWT_ORG_CLAIM: 'org' });
+    expect(named.auth.jwt).toMatchObject({ orgClaim: 'org', defaultOrg: undefined });
+  });
+
+  it.each<[string, Env, string]>([
+    ['nothing to verify with', { MIDSTREAM_AUTH: 'required' }, 'MIDSTREAM_AUTH: required lets nobody in'],
+    ['two sources', { ...JWT, ...SECRET, MIDSTREAM_JWKS_URL: 'https://h/jwks' }, 'MIDSTREAM_JWT_SECRET: .* not both'],
+    ['no issuer', { ...SECRET, MIDSTREAM_JWT_AUDIENCE: 'x' }, 'MIDSTREAM_JWT_ISSUER: is needed'],
+    ['no audience', { ...SECRET, MIDSTREAM_JWT_ISSUER: 'x' }, 'MIDSTREAM_JWT_AUDIENCE: is needed'],
+    ['an issuer alone', { MIDSTREAM_JWT_ISSUER: 'x' }, 'MIDSTREAM_JWT_ISSUER: does nothing'],
+    ['plain http', { ...JWT, MIDSTREAM_JWKS_URL: 'http://issuer.example/jwks' }, 'MIDSTREAM_JWKS_URL: must be https'],
+  ])('are refused with %s', (_, env, message) => {
+    expect(mistakesOf(undefined, env)).toEqual([expect.stringMatching(`^${message}`)]);
+  });
+
+  it.each([
+    ['no JSON', readFile('{'), 'is not JSON'],
+    ['no set', readFile('[]'), 'must be a JSON Web Key Set'],
+    ['no key', keySet(), 'must be a JSON Web Key Set'],
+    ['a secret', keySet({ kty: 'oct', k: 'hush' }), 'holds a secret'],
+    ['a private key', keySet({ kty: 'RSA', n: 'x', e: 'y', d: 'hush' }), 'holds a private key'],
+  ])('are refused from a file with %s', (_, more, message) => {
+    const mistakes = mistakesOf(undefined, FILE, more);
+    expect(mistakes).toEqual([expect.stringContaining(`MIDSTREAM_JWKS_FILE: jwks.json ${message}`)]);
+    expect(mistakes.join()).not.toContain('hush');
+  });
+
+  it('may be fetched over http from this machine', () => {
+    const env = { ...JWT, MIDSTREAM_JWKS_URL: 'http://127.0.0.1:1/jwks' };
+    expect(parse(undefined, env).auth.jwt?.keys).toEqual({ kind: 'url', url: 'http://127.0.0.1:1/jwks' });
+  });
+
+  it('name each key once, with roles that exist', () => {
+    expect(mistakesOf({ api_keys: [KEY, { ...KEY, roles: ['analyst'] }] })).toEqual([
+      'api_keys[1].id: is there twice',
+      'api_keys[1].sha256: is there twice',
+      'api_keys[1].roles[0]: there is no role "analyst"',
+    ]);
   });
 });

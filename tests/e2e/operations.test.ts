@@ -178,6 +178,19 @@ describe('a start that fails', () => {
   });
 });
 
+it('makes API keys without starting, and serves who has one beyond this machine', async () => {
+  const made = new BlackboxServer({});
+  open.push(made);
+  made.spawn('keys', 'create', '--id', 'ci', '--roles', 'admin');
+  expect(await within(made.exited, EXIT_MS, 'the program runs on')).toEqual({ code: 0, signal: null });
+  const [key = '', line = ''] = made.stdout.trimEnd().split('\n');
+  await start({ env: { HOST: '0.0.0.0' }, config: { api_keys: [JSON.parse(line)] } });
+  const url = server.url.replace('0.0.0.0', '127.0.0.1');
+  expect((await callHttp(url, 'GET', '/v1/sessions')).status).toBe(401);
+  expect((await callHttp(url, 'GET', '/v1/sessions', undefined, { 'X-API-Key': key })).status).toBe(200);
+  expect(server.stdout).not.toContain(key);
+});
+
 it('logs JSON lines and neither prompts nor keys, at every level', async () => {
   await start({ env: { MIDSTREAM_LOG_LEVEL: 'debug' } });
   upstream.script([textReply(PRIVATE), { status: 400, body: { type: 'invalid_request_error', message: 'refused' } }]);

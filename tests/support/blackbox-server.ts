@@ -105,9 +105,9 @@ export class BlackboxServer {
       .map((line) => JSON.parse(line) as LogLine);
   }
 
-  /** Starts the process without waiting for it to listen. */
-  spawn(): ChildProcess {
-    const child = spawn(process.execPath, [MAIN], { env: this.#env, cwd: this.dataDir });
+  /** Starts the process, with a command where there is one, without waiting for it to listen. */
+  spawn(...command: string[]): ChildProcess {
+    const child = spawn(process.execPath, [MAIN, ...command], { env: this.#env, cwd: this.dataDir });
     this.#child = child;
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text;

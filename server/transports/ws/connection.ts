@@ -109,6 +109,11 @@ export class Connection {
     }
   }
 
+  /** Whether it is not known whose it is, and nothing that could tell has come. */
+  get isAwaitingFirstFrame(): boolean {
+    return this.identity === undefined && !this.firstFrame.isHolding;
+  }
+
   send(frame: ControlFrame): void {
     this.deps.writer.send(JSON.stringify(frame));
   }
@@ -188,7 +193,13 @@ export class Connection {
           this.deps.socket.resume();
         };
       },
-      ({ row, message }) => this.close((row as { close?: CloseCode }).close ?? CLOSE.unauthenticated, message),
+      ({ row, message }) => {
+        // Who could not be verified for a reason that passes is to come again.
+        const otherwise = row.retryable ? CLOSE.internal : CLOSE.unauthenticated;
+        this.close((row as { close?: CloseCode }).close ?? otherwise, message);
+        // Nothing more is taken of it, but its answer to the close has to be read.
+        this.deps.socket.resume();
+      },
     );
   }
 

@@ -20,6 +20,10 @@ export class FirstFrame {
     this.held = [];
   }
 
+  get isHolding(): boolean {
+    return this.held !== undefined;
+  }
+
   /** Whether the frame has to wait; then `later` runs once the connection is authenticated. */
   holds(later: () => void): boolean {
     this.held?.push(later);

@@ -1,13 +1,15 @@
 /** The WebSocket wire: takes upgrades, keeps the connections, and lets them go at a shutdown. */
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
-import { CLOSE, type Limits, MidstreamError, SUBPROTOCOL } from '../../../protocol/index.js';
+import { BOUNDS, CLOSE, type Limits, MidstreamError, SUBPROTOCOL } from '../../../protocol/index.js';
 import type { Clock } from '../../ports/clock.js';
 import type { NewId } from '../../ports/identity.js';
 import type { Logger } from '../../ports/logger.js';
 import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
 import type { SessionApi } from '../../session/session-api.js';
+import { createClientAddress, type ReadClientAddress } from '../client-address.js';
 import type { OriginPolicy } from '../origin-policy.js';
 import { toMidstreamError } from '../wire-error.js';
 import { AnnouncingSocket } from './announcing-socket.js';
@@ -17,6 +19,7 @@ import { Liveness } from './liveness.js';
 import { SocketWriter } from './socket-writer.js';
 import { admitUpgrade, refuseUpgrade } from './upgrade.js';
 import { UserSeats } from './user-seats.js';
+import { type Leave, WaitingRoom } from './waiting-room.js';
 
 export interface WsTransportDeps {
   readonly api: SessionApi;
@@ -26,6 +29,8 @@ export interface WsTransportDeps {
   readonly limits: Limits;
   readonly newId: NewId;
   readonly policy: OriginPolicy;
+  /** Whose socket it is; by default that of the TCP connection. */
+  readonly clientAddress?: ReadClientAddress;
 }
 
 export interface WsTransport {
@@ -38,13 +43,15 @@ export interface WsTransport {
   readonly connectionCount: number;
 }
 
-/** How long a peer may take to answer a close frame. */
+/** How long a peer may take to answer a close frame, or to go when its upgrade was refused. */
 const CLOSE_TIMEOUT_MS = 2_000;
 
 export function createWsTransport(deps: WsTransportDeps): WsTransport {
   const { api, clock, limits, logger, newId, policy, verifier } = deps;
   const connections = new Map<AnnouncingSocket, Connection>();
   const heartbeat = new Heartbeat(clock);
+  const clientAddress = deps.clientAddress ?? createClientAddress([]);
+  const waitingRoom = new WaitingRoom();
   const seats = new UserSeats(limits.sockets_per_user);
   let draining = false;
   let onLastGone: (() => void) | undefined;
@@ -72,6 +79,7 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
     req: IncomingMessage,
     identity: Identity | undefined,
     seat: (() => void) | undefined,
+    leave: Leave,
   ): void => {
     let releaseSeat = seat;
     const writer = new SocketWriter(socket, req.socket);
@@ -87,6 +95,7 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
       newId,
       takeSeat: (admitted) => {
         releaseSeat = takeSeat(admitted);
+        leave();
       },
     });
     const liveness = new Liveness({
@@ -104,23 +113,41 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
       heartbeat.remove(liveness);
       connections.delete(socket);
       releaseSeat?.();
+      leave();
       connection.end();
       if (connections.size === 0) onLastGone?.();
     });
+    if (identity === undefined) boundFirstBytes(req.socket, connection);
     connection.open(identity);
   };
 
   const upgrade = async (req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
+    const leave = verifier.required ? waitingRoom.enter(clientAddress(req)) : () => {};
+    // Until it is known whose it is, or it is gone.
+    socket.once('close', leave);
     const identity = await admitUpgrade(req, { verifier, policy, isDraining: () => draining || api.draining });
+    if (identity !== undefined) leave();
     if (socket.destroyed) return;
     const seat = identity === undefined ? undefined : takeSeat(identity);
     let upgraded = false;
     server.handleUpgrade(req, socket, head, (ws) => {
       upgraded = true;
-      adopt(ws, req, identity, seat);
+      adopt(ws, req, identity, seat, leave);
     });
     // Refused by `ws` itself, for a header of the handshake was wrong.
     if (!upgraded) seat?.();
+  };
+
+  /** Counts what comes before the first frame is whole; `ws` alone would gather a frame of the largest size. */
+  const boundFirstBytes = (tcp: Socket, connection: Connection): void => {
+    let bytes = 0;
+    const count = (chunk: Buffer): void => {
+      bytes += chunk.length;
+      if (!connection.isAwaitingFirstFrame) tcp.off('data', count);
+      else if (bytes > BOUNDS.unauthenticatedBytes)
+        connection.close(CLOSE.unauthenticated, `No connection.authenticate came within ${bytes} bytes`);
+    };
+    tcp.on('data', count);
   };
 
   return {
@@ -130,6 +157,9 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
       upgrade(req, socket, head).catch((error: unknown) => {
         const requestId = newId('req');
         refuseUpgrade(socket, toMidstreamError(error, logger, requestId), requestId);
+        // Who was refused and yet keeps its half open is not waited for.
+        const lastCall = clock.schedule(CLOSE_TIMEOUT_MS, () => socket.destroy());
+        socket.once('close', () => lastCall.cancel());
       });
     },
 
