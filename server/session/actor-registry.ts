@@ -5,6 +5,7 @@ import { createSessionState, type NewSession, type SessionState } from '../core/
 import { applyDelta, applyEvent } from '../core/session-view.js';
 import type { StepContext } from '../core/transition.js';
 import type { LoggedEvent, Session } from '../../protocol/index.js';
+import type { AuditSink } from '../ports/audit-log.js';
 import type { Clock, Timer } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
 import type { Lease, Leases } from '../ports/lease.js';
@@ -17,6 +18,7 @@ import { TurnRunner, type RunnerDeps } from './turn-runner.js';
 
 export interface RegistryDeps {
   readonly log: EventLog;
+  readonly audit: AuditSink;
   readonly sessions: SessionStore;
   readonly leases: Leases;
   readonly clock: Clock;
@@ -206,12 +208,13 @@ export class ActorRegistry {
   }
 
   #start(state: SessionState, lease: Lease, from: { checkpointSeq: number; isNew: boolean }): Live {
-    const { log, clock, logger, runner, context } = this.#deps;
+    const { log, audit, clock, logger, runner, context } = this.#deps;
     const { sessionId } = state;
     const sessionLogger = logger.child({ session_id: sessionId });
     const actor = new SessionActor(
       {
         log,
+        audit,
         clock,
         logger: sessionLogger,
         memory: new CommandMemory(sessionId, log, from.isNew),

@@ -187,6 +187,8 @@ export async function startRoom({
     log: wrapLog(store.log),
     sessions: store.sessions,
     leases: store.leases,
+    audit: store.audit,
+    calls: store.calls,
     ledger: createUnlimitedLedger(),
     model,
     tools: createToolCatalog([createFunctionTools(tools)]),

@@ -3,12 +3,14 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { CLOSE, type Limits, MidstreamError, SUBPROTOCOL } from '../../../protocol/index.js';
+import type { AuditSink } from '../../ports/audit-log.js';
 import type { Clock } from '../../ports/clock.js';
 import type { NewId } from '../../ports/identity.js';
 import type { Logger } from '../../ports/logger.js';
 import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
 import type { SessionApi } from '../../session/session-api.js';
 import type { OriginPolicy } from '../origin-policy.js';
+import { recordRefusal } from '../audited-refusal.js';
 import { toMidstreamError } from '../wire-error.js';
 import { AnnouncingSocket } from './announcing-socket.js';
 import { Connection } from './connection.js';
@@ -21,6 +23,8 @@ import { UserSeats } from './user-seats.js';
 export interface WsTransportDeps {
   readonly api: SessionApi;
   readonly verifier: TokenVerifier;
+  /** For refused credentials. */
+  readonly audit: AuditSink;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits: Limits;
@@ -85,6 +89,8 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
       logger,
       limits,
       newId,
+      onSignInRefused: (error, requestId) =>
+        recordRefusal(error, { requestId, clientAddress: req.socket.remoteAddress }, deps),
       takeSeat: (admitted) => {
         releaseSeat = takeSeat(admitted);
       },
@@ -129,7 +135,9 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
       socket.on('error', ignore);
       upgrade(req, socket, head).catch((error: unknown) => {
         const requestId = newId('req');
-        refuseUpgrade(socket, toMidstreamError(error, logger, requestId), requestId);
+        const refusal = toMidstreamError(error, logger, requestId);
+        recordRefusal(refusal, { requestId, clientAddress: req.socket.remoteAddress }, deps);
+        refuseUpgrade(socket, refusal, requestId);
       });
     },
 
