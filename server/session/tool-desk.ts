@@ -128,12 +128,14 @@ export class ToolDesk {
     const startedAt = clock.now();
     const call = { tool_use_id: callId, name: tool.name, input, session_id: '', turn_id: '' };
     const answer = await tools.run({ ...call, user_id: caller.principal.user_id }, { signal, progress: () => {} });
-    void this.#record(asked, 'direct_tool_call', answer.outcome, extra);
+    const endedAt = clock.now();
+    // What the client is told is on record by then.
+    await this.#record(asked, 'direct_tool_call', answer.outcome, extra);
     return {
       content: capResult(answer.content, maxResultBytes),
       is_error: answer.is_error,
       outcome: answer.outcome,
-      duration_ms: Math.max(0, clock.now() - startedAt),
+      duration_ms: Math.max(0, endedAt - startedAt),
     };
   }
 
