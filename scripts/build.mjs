@@ -25,6 +25,7 @@ export async function build(root) {
   compile(root);
   await bundleClient(root);
   copyStatic(root);
+  packClient(root);
   writeFileSync(join(root, STAMP), stamp);
 }
 
@@ -63,6 +64,22 @@ function copyStatic(root) {
     const target = join(root, 'dist', relative(root, path));
     mkdirSync(dirname(target), { recursive: true });
     cpSync(path, target);
+  }
+}
+
+/** Makes `dist/client-sdk` a package of its own: its description, and types that reach the protocol's beside them. */
+function packClient(root) {
+  const description = join(root, 'client-sdk', 'package.json');
+  const target = join(root, 'dist', 'client-sdk');
+  if (!existsSync(description)) return;
+  cpSync(description, join(target, 'package.json'));
+  for (const folder of ['protocol', 'client-sdk']) {
+    const types = files(join(root, 'dist', folder)).filter((path) => path.endsWith('.d.ts'));
+    for (const path of types) {
+      const to = join(target, 'types', folder, relative(join(root, 'dist', folder), path));
+      mkdirSync(dirname(to), { recursive: true });
+      cpSync(path, to);
+    }
   }
 }
 

@@ -3,7 +3,7 @@ import { BOUNDS, NO_USAGE, toErrorBody } from '../../protocol/index.js';
 import type { Call } from './session-state.js';
 import { advance, nextStep } from './step-flow.js';
 import { withdrawOffers } from './tool-plan.js';
-import { time, type Transition, toText } from './transition.js';
+import { type Transition, time, toText } from './transition.js';
 import { commitOpen, endRequest, endTurn, estimateUsage, logResult } from './turn-end.js';
 import { admit, nextKey, retryKey, startNext } from './turn-start.js';
 

@@ -1,7 +1,6 @@
 /** The fold of the log: what each event does to the state. The only place that says so, live and after a crash alike. */
 import { type EventOf, type LoggedEvent, NO_USAGE } from '../../protocol/index.js';
 import { isHistoryTooLong, toKept, toLaterHalf, toTrusted } from './kept-history.js';
-import type { DeltaRecord } from './log-record.js';
 import {
   addUsage,
   isSame,
@@ -11,7 +10,7 @@ import {
   type SessionState,
   type Turn,
 } from './session-state.js';
-import { applyDeltaToTurn, applyToTurn } from './turn-view.js';
+import { applyToTurn } from './turn-view.js';
 
 /** Folds one event. Unknown types change nothing but `seq`. */
 export function applyEvent(before: SessionState, event: LoggedEvent): SessionState {
@@ -38,13 +37,6 @@ export function applyEvent(before: SessionState, event: LoggedEvent): SessionSta
     default:
       return turn && event.turn_id === turn.turnId ? onTurnEvent(state, turn, event, at) : state;
   }
-}
-
-/** Folds one delta into the block it belongs to. */
-export function applyDelta(before: SessionState, delta: DeltaRecord): SessionState {
-  const turn = before.turn;
-  if (!turn || turn.turnId !== delta.turnId) return { ...before, seq: delta.seq };
-  return { ...before, seq: delta.seq, turn: applyDeltaToTurn(turn, delta) };
 }
 
 function onTurnEvent(state: SessionState, turn: Turn, event: LoggedEvent, at: number): SessionState {

@@ -1,7 +1,7 @@
 /** What comes after a step: tools, waiting, the next request, or the end. */
 import type { Call } from './session-state.js';
 import { offerAll, startPlanned } from './tool-plan.js';
-import { time, type Transition } from './transition.js';
+import { type Transition, time } from './transition.js';
 import { closeStep, endTurn } from './turn-end.js';
 import { admit, nextKey } from './turn-start.js';
 

@@ -3,7 +3,7 @@ import { BOUNDS, type ClientTool, type InputBlock } from '../../protocol/index.j
 import { type Decision, decide } from './permissions.js';
 import { capResult } from './result-cap.js';
 import { type Call, isSame, type OpenBlock } from './session-state.js';
-import { time, type Transition, toText } from './transition.js';
+import { type Transition, time, toText } from './transition.js';
 import { type CallResult, logResult } from './turn-end.js';
 
 type OpenCall = Extract<OpenBlock, { kind: 'call' }>;

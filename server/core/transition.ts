@@ -12,11 +12,12 @@ import type {
   Usage,
 } from '../../protocol/index.js';
 import { type Limits, toErrorBody } from '../../protocol/index.js';
+import { applyDelta } from './delta-fold.js';
 import { type DeltaChannel, type LogRecord, toDeltaRecord, toEventRecord } from './log-record.js';
 import type { Policy } from './permissions.js';
 import type { ModelFacts } from './prices.js';
 import type { Participant, SessionState, Turn } from './session-state.js';
-import { applyDelta, applyEvent } from './session-view.js';
+import { applyEvent } from './session-view.js';
 
 /** A server tool, as far as the machine must know it. */
 export interface ServerTool {

@@ -7,6 +7,7 @@ import {
   toErrorBody,
 } from '../../protocol/index.js';
 import { onTick } from './clock-input.js';
+import type { LogRecord } from './log-record.js';
 import { onModelEnd, onModelEvents } from './model-input.js';
 import type { ModelEnd, ModelEvent } from './model-stream.js';
 import { recover } from './recovery.js';
@@ -15,10 +16,9 @@ import type { SessionState } from './session-state.js';
 import { advance } from './step-flow.js';
 import { callOf, offerAll, resolve, withdrawOffers } from './tool-plan.js';
 import { type Effect, type Reply, type RequestKey, type Sender, type StepContext, Transition } from './transition.js';
-import { type CallResult, endQueued, endTurn } from './turn-end.js';
 import { onCommand } from './turn-commands.js';
+import { type CallResult, endQueued, endTurn } from './turn-end.js';
 import { beginRequest } from './turn-start.js';
-import type { LogRecord } from './log-record.js';
 
 export type Input =
   | {

@@ -1,8 +1,9 @@
 /** The beginning of turns and of model requests. */
+
+import type { QueuedTurn } from './session-state.js';
 import { boundInputTokens } from './token-estimate.js';
 import { toPlannedRequest, toToolSet } from './tool-offer.js';
-import type { QueuedTurn } from './session-state.js';
-import { type RequestKey, time, type Transition } from './transition.js';
+import { type RequestKey, type Transition, time } from './transition.js';
 
 /** Takes the next turn off the queue, if there is one and none runs. Its first request waits for a hold unless it has one. */
 export function startNext(t: Transition, hold: 'held' | 'needed' = 'needed'): void {

@@ -1,16 +1,7 @@
 /** The fold of a running turn: what each of its events and deltas does to it. */
 import { BOUNDS, type EventOf, type LoggedEvent, NO_USAGE } from '../../protocol/index.js';
 import { replaceResult } from './kept-history.js';
-import type { DeltaRecord } from './log-record.js';
-import {
-  addUsage,
-  type Call,
-  type CallState,
-  type HistoryItem,
-  type OpenBlock,
-  type StepBlock,
-  type Turn,
-} from './session-state.js';
+import { addUsage, type Call, type CallState, type HistoryItem, type StepBlock, type Turn } from './session-state.js';
 
 export function applyToTurn(turn: Turn, event: LoggedEvent, at: number): Turn {
   switch (event.type) {
@@ -83,26 +74,6 @@ export function applyToTurn(turn: Turn, event: LoggedEvent, at: number): Turn {
       };
     default:
       return turn;
-  }
-}
-
-/** Folds a delta into the block it belongs to. */
-export function applyDeltaToTurn(turn: Turn, delta: DeltaRecord): Turn {
-  return { ...turn, open: turn.open.map((block) => (block.id === delta.eventId ? extend(block, delta) : block)) };
-}
-
-function extend(block: OpenBlock, delta: DeltaRecord): OpenBlock {
-  switch (block.kind) {
-    case 'call':
-      return { ...block, json: block.json + delta.text };
-    case 'thinking':
-      return { ...block, thinking: block.thinking + delta.text };
-    case 'message': {
-      const content = block.content.slice();
-      const last = content[delta.index];
-      content[delta.index] = { ...last, type: 'text', text: `${last?.['text'] ?? ''}${delta.text}` };
-      return { ...block, content };
-    }
   }
 }
 

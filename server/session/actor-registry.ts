@@ -1,10 +1,12 @@
 /** The live actors of this node: opened from their log when first needed, closed when nobody uses them. */
+
+import type { LoggedEvent, Session } from '../../protocol/index.js';
 import { MidstreamError } from '../../protocol/index.js';
 import { canCheckpoint, fromCheckpoint, toCheckpoint } from '../core/checkpoint.js';
+import { applyDelta } from '../core/delta-fold.js';
 import { createSessionState, type NewSession, type SessionState } from '../core/session-state.js';
-import { applyDelta, applyEvent } from '../core/session-view.js';
+import { applyEvent } from '../core/session-view.js';
 import type { StepContext } from '../core/transition.js';
-import type { LoggedEvent, Session } from '../../protocol/index.js';
 import type { AuditSink } from '../ports/audit-log.js';
 import type { Clock, Timer } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
@@ -14,7 +16,7 @@ import type { Checkpoint, SessionRow, SessionStore } from '../ports/session-stor
 import { CommandMemory } from './command-memory.js';
 import { SessionActor } from './session-actor.js';
 import { SessionFeed } from './session-feed.js';
-import { TurnRunner, type RunnerDeps } from './turn-runner.js';
+import { type RunnerDeps, TurnRunner } from './turn-runner.js';
 
 export interface RegistryDeps {
   readonly log: EventLog;

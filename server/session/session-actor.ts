@@ -164,7 +164,7 @@ export class SessionActor {
     if (closedAt !== undefined) this.#deps.log.trimDeltas(this.feed.sessionId, closedAt);
     for (const record of records)
       if (record.kind === 'event' && record.type === 'turn.ended') this.#logEnd(record.json);
-    return effects.length > 0 ? this.#runner.perform(effects) : undefined;
+    return this.#runner.perform(effects) ?? this.#runner.closing;
   }
 
   #logEnd(json: string): void {

@@ -1,7 +1,8 @@
 /** Does what the machine decided, once it is in the log: model requests, tools, holds. Results go back as inputs. */
-import type { Input, Step } from '../core/turn-machine.js';
-import type { Effect, PlannedRequest, RequestKey } from '../core/transition.js';
+
 import { NO_USAGE, toErrorBody } from '../../protocol/index.js';
+import type { Effect, PlannedRequest, RequestKey } from '../core/transition.js';
+import type { Input, Step } from '../core/turn-machine.js';
 import type { Hold, HoldRequest, Ledger, Reservation } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { Model } from '../ports/model.js';
@@ -31,6 +32,7 @@ export class TurnRunner {
   readonly #deps: RunnerDeps;
   readonly #tools = new Map<string, AbortController>();
   #request: RunningRequest | undefined;
+  #closing: Promise<void> | undefined;
 
   constructor(deps: RunnerDeps) {
     this.#deps = deps;
@@ -47,6 +49,11 @@ export class TurnRunner {
       }
     }
     return over && Promise.all(over).then(() => undefined);
+  }
+
+  /** While an aborted request's connection is being closed: no reply may say before that it is (CAN-2). */
+  get closing(): Promise<void> | undefined {
+    return this.#closing;
   }
 
   /** Keeps a hold that was granted before its turn had a name, for the request that `key` names. */
@@ -75,6 +82,14 @@ export class TurnRunner {
     await this.#request?.done;
   }
 
+  #close(done: Promise<void>): Promise<void> {
+    const closing = done.finally(() => {
+      if (this.#closing === closing) this.#closing = undefined;
+    });
+    this.#closing = closing;
+    return closing;
+  }
+
   #begin(effect: Effect): Promise<void> | undefined {
     switch (effect.type) {
       case 'reserve':
@@ -86,7 +101,7 @@ export class TurnRunner {
       case 'abort_model':
         if (this.#request?.turnId !== effect.turnId) return undefined;
         this.#request.abort.abort();
-        return this.#request.done;
+        return this.#close(this.#request.done);
       case 'settle':
         this.#settle(effect);
         return undefined;

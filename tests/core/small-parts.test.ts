@@ -1,8 +1,8 @@
 import { mergeDeltas } from '../../server/core/delta-merge.js';
 import { type LogRecord, toDeltaRecord, toFrame } from '../../server/core/log-record.js';
 import { toCostNanoUsd, toModelFacts } from '../../server/core/prices.js';
-import { toRetryDelayMs } from '../../server/core/retry-policy.js';
 import { capResult } from '../../server/core/result-cap.js';
+import { toRetryDelayMs } from '../../server/core/retry-policy.js';
 import { createRandom } from './support/random.js';
 
 describe('frames', () => {

@@ -1,5 +1,5 @@
 import { call, endTool, openText, reply, start, stream, text } from './support/replies.js';
-import { ALICE, ASKING, type World as AnyWorld, World } from './support/world.js';
+import { ALICE, type World as AnyWorld, ASKING, World } from './support/world.js';
 
 const register = (world: AnyWorld, connectionId = 'conn_alice', schema: object = {}) =>
   world.input({

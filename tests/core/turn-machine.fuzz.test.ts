@@ -1,6 +1,7 @@
 /** Random interleavings of everything that can happen to a session; the laws are the invariants. */
-import type { ModelEvent } from '../../server/core/model-stream.js';
+
 import { nextWakeAt } from '../../server/core/clock-input.js';
+import type { ModelEvent } from '../../server/core/model-stream.js';
 import { toSnapshot } from '../../server/core/snapshot.js';
 import type { RequestKey } from '../../server/core/transition.js';
 import { createRandom, type Random } from './support/random.js';

@@ -1,4 +1,4 @@
-import { endTool, openText, call, reply, start, stream, text, thinking } from './support/replies.js';
+import { call, endTool, openText, reply, start, stream, text, thinking } from './support/replies.js';
 import { ALICE, World } from './support/world.js';
 
 const ended = (world: World) => world.of('turn.ended').map((e) => e.stop_reason);

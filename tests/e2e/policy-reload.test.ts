@@ -90,7 +90,7 @@ describe('in the process', () => {
     const [line] = logger.records
       .filter(({ message }) => message.startsWith('the configuration has mistakes'))
       .slice(-1);
-    expect((line?.fields?.['mistakes'] as unknown[]).length).toBe(2);
+    expect(line?.fields?.['mistakes']).toHaveLength(2);
     between = () => {};
     await chat();
     expect(ran).toEqual(['first', 'second']);

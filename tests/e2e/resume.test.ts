@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { manualReply, startUpstream, textReply, type Upstream } from '../support/upstream/index.js';
 import { createRandom } from '../core/support/random.js';
 import { type BlackboxServer, PRIVATE, startBlackbox, within } from '../support/blackbox-server.js';
-import { type Frame, WsRecorder } from '../support/ws-recorder.js';
+import type { Frame, WsRecorder } from '../support/ws-recorder.js';
 import { WsTranscript } from '../support/ws-transcript.js';
 import { Watchers } from '../support/ws-watchers.js';
 

@@ -33,7 +33,8 @@ beforeAll(async () => {
         tools.toolConfig('search_filings', {
           input_schema: { type: 'object', properties: { query: { type: 'string' } }, required: ['query'] },
           http: {
-            url: `${tools.toolConfig('search_filings').http.url}`,
+            url: tools.toolConfig('search_filings').http.url,
+            // biome-ignore lint/suspicious/noTemplateCurlyInString: the server fills it in.
             headers: { Authorization: '${env:FILINGS_KEY}' },
           },
         }),
@@ -78,6 +79,12 @@ const resultsOf = (request = upstream.requests.at(-1)): readonly Record<string, 
   const messages = request?.body['messages'] as { content: Record<string, unknown>[] }[];
   return messages.at(-1)?.content.filter((block) => block['type'] === 'tool_result') ?? [];
 };
+
+/** The tools that the last request offered to the model. */
+function offeredNames(): readonly string[] {
+  const offered = upstream.requests.at(-1)?.body['tools'] as { name: string }[] | undefined;
+  return offered?.map((tool) => tool.name) ?? [];
+}
 
 describe('HTTP tools', () => {
   it('runs the calls of a step in parallel and gives the results back in call order [TOOL-6]', async () => {
@@ -163,7 +170,7 @@ describe('HTTP tools', () => {
     const client = await watchers.connect();
     const sessionId = await client.openSession();
     await watchers.turn(client, sessionId, `Drop it, ${PRIVATE}.`);
-    const offered = (upstream.requests.at(-1)?.body['tools'] as { name: string }[]).map((tool) => tool.name);
+    const offered = offeredNames();
     expect(offered).toEqual(['search_filings', 'send_mail']);
     expect(tools.calls.some((c) => c.name === 'drop_table')).toBe(false);
     expect(client.events(sessionId).some((event) => event.type === 'tool.denied')).toBe(true);
@@ -189,8 +196,8 @@ describe('HTTP tools', () => {
     running.answer('found');
     await client.event('turn.ended', { turnId: result.turn_id });
     expect((await client.event('steer.joined', { turnId: result.turn_id })).steer_id).toBe(steer.result.steer_id);
-    const last = (upstream.requests.at(-1)?.body['messages'] as { content: { type: string }[] }[]).at(-1);
-    expect(last?.content.map((block) => block.type)).toEqual(['tool_result', 'text']);
+    const messages = upstream.requests.at(-1)?.body['messages'] as { content: { type: string }[] }[] | undefined;
+    expect(messages?.at(-1)?.content.map((block) => block.type)).toEqual(['tool_result', 'text']);
   });
 
   it('passes tool_choice to the first step only, and refuses it where the model forbids it', async () => {
@@ -328,7 +335,7 @@ describe('client tools', () => {
     const { runner, other, sessionId } = await registered();
     const offered = async (): Promise<readonly string[]> => {
       await watchers.turn(other, sessionId, PRIVATE);
-      return (upstream.requests.at(-1)?.body['tools'] as { name: string }[]).map((tool) => tool.name);
+      return offeredNames();
     };
     expect(await offered()).toContain('edit_document');
     await runner.accepted({ type: 'tools.unregister', session_id: sessionId, names: ['edit_document'] });

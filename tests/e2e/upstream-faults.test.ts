@@ -82,15 +82,17 @@ describe('a failure before anything was said', () => {
     await goesOn(client, sessionId);
   });
 
-  it.each<[string, Reply, string]>([
+  it.each<[string, Reply, string | RegExp]>([
     ['529 again and again', status(529, 'overloaded_error', 'overloaded'), 'upstream_overloaded'],
     ['429 again and again', status(429, 'rate_limit_error', 'slow down'), 'upstream_rate_limited'],
     ['no headers again and again', { hang: 'before_headers' }, 'upstream_timeout'],
-    ['resets again and again', broken({ type: 'reset', afterEvents: 0 }), 'upstream_error'],
+    // A reset right behind the headers may reach us as a plain end of the stream.
+    ['resets again and again', broken({ type: 'reset', afterEvents: 0 }), /^upstream_(error|truncated)$/],
   ])('ends the turn when it stays: %s', async (_name, reply, code) => {
     const { client, sessionId, turnId } = await turnWith([reply, reply]);
     const ended = await client.event('turn.ended', { turnId });
-    expect(ended).toMatchObject({ stop_reason: 'error', partial: true, error: { code, retryable: true } });
+    const expected = code instanceof RegExp ? expect.stringMatching(code) : code;
+    expect(ended).toMatchObject({ stop_reason: 'error', partial: true, error: { code: expected, retryable: true } });
     const history = await goesOn(client, sessionId);
     expect(history).toHaveLength(1);
     expect(JSON.stringify(history)).not.toContain(PRIVATE);

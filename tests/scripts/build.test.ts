@@ -32,6 +32,15 @@ describe('scripts/build.mjs', () => {
     expect(project.run(['--input-type=module', '-e', use]).stdout).toBe('42\n');
   });
 
+  it('makes the client a package of its own, with its types', () => {
+    project.write('client-sdk/package.json', '{"name":"@midstream/client","type":"module"}');
+    project.write('client-sdk/index.ts', "export { ANSWER } from '../protocol/limits.js';\n");
+    expect(build()).toMatchObject({ status: 0, stderr: '' });
+    expect(readFileSync(dist('client-sdk/package.json'), 'utf8')).toContain('@midstream/client');
+    expect(existsSync(dist('client-sdk/types/client-sdk/index.d.ts'))).toBe(true);
+    expect(existsSync(dist('client-sdk/types/protocol/limits.d.ts'))).toBe(true);
+  });
+
   it('refuses a client that brings a package along', () => {
     project.write('client-sdk/index.ts', "export { z } from 'zod';\n");
     const { status, stderr } = build();

@@ -113,8 +113,16 @@ describe('commands', () => {
     await sink.until(() => sink.has('turn.ended'));
     await new Promise((resolve) => setImmediate(resolve));
     expect(isAccepted).toBe(false);
+    const again = t.send({ type: 'user.interrupt', session_id: id }).then((reply) => {
+      isAccepted = true;
+      return reply;
+    });
+    await t.store.sessions.ping();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isAccepted).toBe(false);
     request.end({ type: 'aborted' });
     expect((await accepted).result.outcome).toBe('cancelled');
+    expect((await again).result.outcome).toBe('already_ended');
   });
 
   it('[LOG-5] deltas are gone from the store once their message is complete', async () => {

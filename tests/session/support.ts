@@ -19,6 +19,7 @@ import { silentLogger } from '../../server/adapters/winston/index.js';
 import { OPEN_POLICY } from '../../server/core/permissions.js';
 import { UNKNOWN_MODEL } from '../../server/core/prices.js';
 import type { EventLog } from '../../server/ports/event-log.js';
+import type { SessionStore } from '../../server/ports/session-store.js';
 import type { Model, ModelEnd, ModelEvent, ModelRequest } from '../../server/ports/model.js';
 import { createDirectory } from '../../server/session/directory.js';
 import {
@@ -155,6 +156,10 @@ export interface RoomOptions {
   readonly tools?: readonly FunctionTool[];
   /** Stands between the room and the store's log. */
   readonly wrapLog?: (log: EventLog) => EventLog;
+  readonly wrapSessions?: (sessions: SessionStore) => SessionStore;
+  readonly model?: HandModel;
+  /** How long deltas wait for company, in milliseconds; the store's default where it is left out. */
+  readonly flushIntervalMs?: number;
 }
 
 export interface TestRoom {
@@ -177,15 +182,22 @@ export async function startRoom({
   dataDir: given,
   tools = [],
   wrapLog = (log) => log,
+  wrapSessions = (sessions) => sessions,
+  model = new HandModel(),
+  flushIntervalMs,
 }: RoomOptions = {}): Promise<TestRoom> {
   const dataDir = given ?? mkdtempSync(join(tmpdir(), 'midstream-room-'));
   const clock = new FakeClock();
-  const model = new HandModel();
-  const store = await openEmbeddedStore({ dataDir, fsync: 'off', now: () => clock.now() });
+  const store = await openEmbeddedStore({
+    dataDir,
+    fsync: 'off',
+    now: () => clock.now(),
+    ...(flushIntervalMs !== undefined && { flushIntervalMs }),
+  });
   const validator = createInputValidator();
   const room = createSessionRoom({
     log: wrapLog(store.log),
-    sessions: store.sessions,
+    sessions: wrapSessions(store.sessions),
     leases: store.leases,
     audit: store.audit,
     calls: store.calls,

@@ -110,7 +110,7 @@ export class ChatProjection {
         return [{ event: 'tool_result', data }];
       }
       case 'span.model_request_end':
-        return event.step === undefined
+        return event.step === undefined || event.is_error
           ? []
           : [{ event: 'step_complete', data: { step: event.step, usage: event.model_usage } }];
       case 'turn.ended':

@@ -2,13 +2,14 @@
 import type { EventOf, LoggedEvent, TurnCommand } from '../../../protocol/index.js';
 import { DEFAULT_LIMITS } from '../../../protocol/index.js';
 import { canCheckpoint, fromCheckpoint, toCheckpoint } from '../../../server/core/checkpoint.js';
+import { applyDelta } from '../../../server/core/delta-fold.js';
 import { toMessages } from '../../../server/core/history.js';
 import type { LogRecord } from '../../../server/core/log-record.js';
 import { toFrame } from '../../../server/core/log-record.js';
 import { OPEN_POLICY, type Policy } from '../../../server/core/permissions.js';
 import { UNKNOWN_MODEL } from '../../../server/core/prices.js';
 import { createSessionState, type SessionState } from '../../../server/core/session-state.js';
-import { applyDelta, applyEvent } from '../../../server/core/session-view.js';
+import { applyEvent } from '../../../server/core/session-view.js';
 import { toSnapshot } from '../../../server/core/snapshot.js';
 import type {
   Effect,

@@ -1,0 +1,196 @@
+/** What became of every command that was sent, held against CMD-2, CMD-3, CMD-5, CAN-2 and CAN-4. */
+import { isDeepStrictEqual } from 'node:util';
+import { type LoggedEvent, MidstreamError, type TurnCommand } from '../../../protocol/index.js';
+import type { Accepted } from '../../../server/session/session-api.js';
+import type { Report } from './witness.js';
+
+export interface Sent {
+  readonly command: TurnCommand;
+  times: number;
+  underWay: number;
+  answer?: Accepted;
+  /** How often it was answered without `duplicate`. */
+  firsts: number;
+  /** The store failed under it, or the process died: it may have taken effect. */
+  isUnknown: boolean;
+  /** In which of the times between two failures it was sent; undefined during one. */
+  readonly era: number | undefined;
+}
+
+export interface BookDeps {
+  readonly report: Report;
+  /** Whether the store has failed, so that commands may be refused for it. */
+  readonly mayBeUnavailable: () => boolean;
+  /** An interrupt of this turn was accepted. */
+  readonly onInterrupted: (turnId: string, seq: number) => void;
+}
+
+type EchoOf = LoggedEvent & { readonly command_id: string };
+
+export class CommandBook {
+  readonly #sent = new Map<string, Sent>();
+  readonly #deps: BookDeps;
+  #life = 0;
+  #eras = 0;
+  #era: number | undefined = 0;
+
+  constructor(deps: BookDeps) {
+    this.#deps = deps;
+  }
+
+  get all(): readonly Sent[] {
+    return [...this.#sent.values()];
+  }
+
+  /** Those that were accepted and have a place in the log. */
+  get accepted(): readonly (Sent & { answer: Accepted })[] {
+    return this.all.filter((sent): sent is Sent & { answer: Accepted } => sent.answer !== undefined);
+  }
+
+  /** Whether every command was answered. */
+  get isQuiet(): boolean {
+    return this.all.every(({ underWay }) => underWay === 0);
+  }
+
+  /** Notes commands that go out together, and what comes back for them. Never rejects. */
+  async follow(commands: readonly TurnCommand[], answers: Promise<readonly Accepted[]>): Promise<void> {
+    const life = this.#life;
+    const sent = commands.map((command) => this.#send(command));
+    try {
+      const accepted = await answers;
+      if (life === this.#life) for (const [at, one] of sent.entries()) this.#accept(one, accepted[at] as Accepted);
+    } catch (error) {
+      if (life === this.#life) for (const one of sent) this.#refuse(one, error);
+    }
+    for (const one of sent) one.underWay--;
+  }
+
+  /** A command under a used id, with another body. */
+  async followConflict(id: string, answer: Promise<unknown>): Promise<void> {
+    const life = this.#life;
+    const refused = await answer.then(
+      () => 'accepted',
+      (error: unknown) => (error instanceof MidstreamError ? error.code : String(error)),
+    );
+    const isRefused =
+      refused === 'idempotency_conflict' || (refused === 'store_unavailable' && this.#deps.mayBeUnavailable());
+    if (life === this.#life && !isRefused) this.#deps.report(`[CMD-2] ${id} with another body: ${refused}`);
+  }
+
+  /** From here on the store fails: commands that find their actor dead try the next one, each at its own pace. */
+  beginFault(): void {
+    this.#era = undefined;
+  }
+
+  endFault(): void {
+    this.#era = ++this.#eras;
+  }
+
+  /** The process died: what was under way gets no answer. */
+  endLife(): void {
+    this.#life++;
+    this.endFault();
+    for (const sent of this.#sent.values()) if (sent.underWay > 0) sent.isUnknown = true;
+  }
+
+  /** Holds what callers were told against what the log says in the end. */
+  check(events: readonly LoggedEvent[]): void {
+    const bySeq = new Map(events.map((event) => [event.seq, event]));
+    const echoes = events.filter((event): event is EchoOf => 'command_id' in event && event.command_id !== undefined);
+    const echoOf = new Map(echoes.map((echo) => [echo.command_id, echo]));
+    for (const echo of echoes)
+      if (echoOf.get(echo.command_id) !== echo) this.#deps.report(`[CMD-2] ${echo.command_id} took effect twice`);
+    for (const sent of this.#sent.values()) this.#checkOne(sent, echoOf.get(sent.command.id), bySeq);
+    this.#checkOrder(echoes);
+  }
+
+  #send(command: TurnCommand): Sent {
+    const sent: Sent = this.#sent.get(command.id) ?? {
+      command,
+      times: 0,
+      underWay: 0,
+      firsts: 0,
+      isUnknown: false,
+      era: this.#era,
+    };
+    this.#sent.set(command.id, sent);
+    sent.times++;
+    sent.underWay++;
+    return sent;
+  }
+
+  #accept(sent: Sent, answer: Accepted): void {
+    const { report, onInterrupted } = this.#deps;
+    const { command } = sent;
+    const { duplicate, ...told } = answer;
+    if (!duplicate) sent.firsts++;
+    if (sent.firsts > 1) report(`[CMD-2] ${command.id} was accepted as new twice`);
+    if (sent.answer && !isDeepStrictEqual(told, sent.answer))
+      report(`[CMD-2] ${command.id} was answered ${JSON.stringify(sent.answer)}, then ${JSON.stringify(told)}`);
+    sent.answer ??= told;
+    if (command.type !== 'user.interrupt') return;
+    const { turn_id, outcome } = answer.result;
+    if (outcome === 'cancelled' && turn_id !== undefined) onInterrupted(turn_id, answer.applied_at_seq ?? 0);
+  }
+
+  #refuse(sent: Sent, error: unknown): void {
+    const { report, mayBeUnavailable } = this.#deps;
+    const { id, type } = sent.command;
+    if (!(error instanceof MidstreamError) || error.code === 'internal') {
+      report(`${type} ${id} failed: ${error instanceof Error ? error.stack : String(error)}`);
+      return;
+    }
+    if (error.code === 'store_unavailable') {
+      sent.isUnknown = true;
+      if (!mayBeUnavailable()) report(`[CMD-3] ${type} ${id} was refused for a store that did not fail`);
+      return;
+    }
+    if (sent.answer) report(`[CMD-2] ${type} ${id} was accepted, then refused with ${error.code}`);
+    if (type === 'user.interrupt' && error.code === 'turn_not_found')
+      report(`[CAN-1] ${JSON.stringify(sent.command)} was not found`);
+  }
+
+  #checkOne(sent: Sent, echo: EchoOf | undefined, bySeq: ReadonlyMap<number, LoggedEvent>): void {
+    const { command, answer, isUnknown, underWay } = sent;
+    const { report } = this.#deps;
+    const name = `${command.type} ${command.id}`;
+    if (!answer) {
+      if (echo && !isUnknown && underWay === 0) report(`[CMD-3] ${name} was refused, and took effect at ${echo.seq}`);
+      return;
+    }
+    if (command.type === 'user.interrupt' && answer.result.outcome === 'already_ended') {
+      this.#checkAlreadyEnded(name, answer, echo, bySeq);
+      return;
+    }
+    if (!echo || echo.seq !== answer.applied_at_seq)
+      report(`[CMD-3] ${name} was accepted at ${answer.applied_at_seq}, and its echo is ${JSON.stringify(echo)}`);
+    if (answer.result.turn_id !== undefined && echo?.turn_id !== answer.result.turn_id)
+      report(`[CMD-3] ${name} was accepted for ${answer.result.turn_id}, and its echo is ${JSON.stringify(echo)}`);
+  }
+
+  #checkAlreadyEnded(
+    name: string,
+    { applied_at_seq, result }: Accepted,
+    echo: EchoOf | undefined,
+    bySeq: ReadonlyMap<number, LoggedEvent>,
+  ): void {
+    const { report } = this.#deps;
+    if (echo) report(`[CAN-4] ${name} found its turn ended, and is in the log at ${echo.seq}`);
+    if (result.turn_id === undefined) return;
+    const end = bySeq.get(applied_at_seq ?? -1);
+    if (end?.type !== 'turn.ended' || end.turn_id !== result.turn_id)
+      report(`[CAN-4] ${name} was told the end of ${result.turn_id} at ${applied_at_seq}: ${JSON.stringify(end)}`);
+  }
+
+  /** Commands sent once, with no failure between them, stand in the log as they were sent. */
+  #checkOrder(echoes: readonly EchoOf[]): void {
+    const places = new Map([...this.#sent.values()].map((sent, at) => [sent.command.id, { ...sent, at }]));
+    const lastAt = new Map<number, number>();
+    for (const { command_id, seq } of echoes) {
+      const sent = places.get(command_id);
+      if (sent?.era === undefined || sent.times > 1) continue;
+      if (sent.at < (lastAt.get(sent.era) ?? -1)) this.#deps.report(`[CMD-5] ${command_id} at ${seq} was overtaken`);
+      lastAt.set(sent.era, sent.at);
+    }
+  }
+}
