@@ -1,4 +1,5 @@
 /** The wire, defined once: commands, events, resources, errors and limits. */
+export * from './audit.js';
 export * from './chat.js';
 export * from './close-codes.js';
 export * from './commands.js';

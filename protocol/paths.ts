@@ -10,6 +10,8 @@ export const PATHS = {
   chat: '/v1/chat',
   feedback: '/v1/feedback',
   tools: '/v1/tools',
+  toolCall: (name: string) => `/v1/tools/${encodeURIComponent(name)}/call`,
+  audit: '/v1/audit',
   health: '/health',
   ready: '/ready',
 } as const;

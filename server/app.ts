@@ -20,6 +20,8 @@ import type { Clock, Timer } from './ports/clock.js';
 import type { Logger } from './ports/logger.js';
 import type { Model } from './ports/model.js';
 import type { TokenVerifier } from './ports/token-verifier.js';
+import { createPolicyReload } from './policy-reload.js';
+import { createAuditTrail } from './session/audit-trail.js';
 import { createDirectory, type Directory } from './session/directory.js';
 import { createSessionRoom } from './session/session-room.js';
 import { createToolCatalog } from './session/tool-catalog.js';
@@ -50,6 +52,13 @@ export interface App {
   readonly port: number;
   readonly modelKind: 'anthropic' | 'scripted' | 'given';
   /**
+   * Takes the roles of another configuration, or of the one that the function reads: all of them or none. What is
+   * decided from then on is decided by them; what a running turn was offered stays. Everything else of a configuration
+   * needs a new start. A configuration with mistakes (`ConfigError`) changes nothing; all of them are logged. Returns
+   * whether the roles were taken; either way it is in the audit.
+   */
+  reload(source: Config | (() => Config)): boolean;
+  /**
    * Ends service: no new turns, clients are told to go, running turns may finish within `drainMs`, then are cut.
    * What is in the store goes on at the next start. Calling it again waits for the same end.
    */
@@ -76,10 +85,13 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
 
   const { dataDir, fsync } = config;
   const store = await openEmbeddedStore({ dataDir, fsync, logger, now: () => clock.now() });
+  const audit = createAuditTrail(store.audit, logger);
   const room = createSessionRoom({
     log: store.log,
     sessions: store.sessions,
     leases: store.leases,
+    audit,
+    calls: store.calls,
     ledger: store.ledger,
     budgets: { roles: config.roles, org: config.orgBudget },
     model,
@@ -123,6 +135,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const wsTransport = createWsTransport({
     api: room.api,
     verifier,
+    audit,
     clock,
     logger,
     limits,
@@ -134,6 +147,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     api: room.api,
     usage: room.usage,
     verifier,
+    audit,
     clock,
     logger,
     limits,
@@ -177,11 +191,19 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     await closeModel?.();
     await httpTools.close();
   };
+  const reload = createPolicyReload({
+    hasRoles: config.roles !== undefined,
+    apply: (next) => room.setPolicy(toPolicy(next, modelKind), { roles: next.roles, org: next.orgBudget }),
+    audit,
+    clock,
+    logger,
+  });
   let closing: Promise<void> | undefined;
   return {
     url,
     port,
     modelKind,
+    reload,
     close(drainMs = config.drainMs) {
       closing ??= shutDown(drainMs);
       return closing;
@@ -309,17 +331,18 @@ function listen(server: Server, host: string, port: number): Promise<void> {
 function scheduleSweep(
   config: Config,
   clock: Clock,
-  sweep: (cut: { sessionsBefore?: number; eventsBefore?: number }) => Promise<void>,
+  sweep: (cut: { sessionsBefore?: number; eventsBefore?: number; auditBefore?: number }) => Promise<void>,
   logger: Logger,
 ): Timer | undefined {
-  const { session_days: sessionDays, event_days: eventDays } = config.retention;
-  if (sessionDays === undefined && eventDays === undefined) return undefined;
+  const { session_days: sessionDays, event_days: eventDays, audit_days: auditDays } = config.retention;
+  if (sessionDays === undefined && eventDays === undefined && auditDays === undefined) return undefined;
   let timer: Timer;
   const run = async (): Promise<void> => {
     const now = clock.now();
     await sweep({
       ...(sessionDays !== undefined && { sessionsBefore: now - sessionDays * DAY_MS }),
       ...(eventDays !== undefined && { eventsBefore: now - eventDays * DAY_MS }),
+      ...(auditDays !== undefined && { auditBefore: now - auditDays * DAY_MS }),
     }).catch((error: unknown) => logger.error('the retention sweep failed', { error }));
     timer = clock.schedule(RETENTION_SWEEP_MS, () => void run());
   };

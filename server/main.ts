@@ -18,14 +18,18 @@ const here = dirname(fileURLToPath(import.meta.url));
 const readText = (path: string): string => readFileSync(path, 'utf8');
 const { version } = JSON.parse(readText(join(here, '../../package.json'))) as { version: string };
 
+function readConfig(): Config {
+  const validator = createInputValidator();
+  return parseConfig({
+    env: process.env,
+    readFile: readText,
+    refuseSchema: (schema) => validator.refuse(schema),
+  });
+}
+
 function loadConfig(): { config: Config; script: Script | undefined } {
   try {
-    const validator = createInputValidator();
-    const config = parseConfig({
-      env: process.env,
-      readFile: readText,
-      refuseSchema: (schema) => validator.refuse(schema),
-    });
+    const config = readConfig();
     const { scriptPath } = config;
     return { config, script: scriptPath === undefined ? undefined : parseScript(JSON.parse(readText(scriptPath))) };
   } catch (error) {
@@ -93,6 +97,7 @@ function endOnSignals(app: App, config: Config, logger: ReturnType<typeof create
       },
     );
   };
+  process.on('SIGHUP', () => app.reload(readConfig));
   process.on('SIGTERM', () => end('SIGTERM'));
   process.on('SIGINT', () => end('SIGINT'));
   process.on('unhandledRejection', (error) => logger.error('unhandled rejection', { error }));

@@ -29,6 +29,8 @@ export interface TestServer {
   readonly wsUrl: string;
   readonly dataDir: string;
   readonly config: Config;
+  /** Takes the roles of another file, as SIGHUP does; returns whether they were taken. */
+  reload(file: FileConfigInput): boolean;
   /** Ends the server; running turns are cut after `drainMs`, 0 by default. */
   stop(drainMs?: number): Promise<void>;
 }
@@ -40,11 +42,13 @@ const OWN_FILE = 'test';
 export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
   const { script, tools = [], config: file = {}, env = {}, dataDir: givenDir, ...overrides } = options;
   const dataDir = givenDir ?? mkdtempSync(join(tmpdir(), 'midstream-test-'));
-  const config = parseConfig({
-    env: { PORT: '0', MIDSTREAM_FSYNC: 'off', MIDSTREAM_DATA_DIR: dataDir, MIDSTREAM_CONFIG: OWN_FILE, ...env },
-    readFile: (path) => (path === OWN_FILE ? JSON.stringify(file) : readFileSync(path, 'utf8')),
-    ownTools: tools.map((tool) => tool.name),
-  });
+  const parse = (content: FileConfigInput): Config =>
+    parseConfig({
+      env: { PORT: '0', MIDSTREAM_FSYNC: 'off', MIDSTREAM_DATA_DIR: dataDir, MIDSTREAM_CONFIG: OWN_FILE, ...env },
+      readFile: (path) => (path === OWN_FILE ? JSON.stringify(content) : readFileSync(path, 'utf8')),
+      ownTools: tools.map((tool) => tool.name),
+    });
+  const config = parse(file);
   const app = await createApp(config, {
     logger: silentLogger,
     ...overrides,
@@ -57,6 +61,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     wsUrl: `${app.url.replace(/^http/, 'ws')}/v1/ws`,
     dataDir,
     config,
+    reload: (content) => app.reload(() => parse(content)),
     async stop(drainMs = 0) {
       await app.close(drainMs);
       if (givenDir === undefined) rmSync(dataDir, { recursive: true, force: true });

@@ -63,6 +63,12 @@ export const ROOMS: readonly Room[] = [
   transport('http/', ['express'], ['server/transports/sse/index.ts']),
   transport('sse/', ['express']),
   transport('ws/', ['ws']),
+  {
+    at: 'server/policy-reload.ts',
+    from: ['server/config/'],
+    typesFrom: ['server/ports/'],
+    node: 'none',
+  },
   { at: 'server/app.ts', from: SERVER, node: 'any' },
   { at: 'server/index.ts', from: SERVER, node: 'any' },
   { at: 'server/testing.ts', from: SERVER, node: 'any' },

@@ -167,6 +167,7 @@ export const fileSchema = z.strictObject({
     .strictObject({
       session_days: days('Days after its last change until a session is removed; without it never.'),
       event_days: days('Days until events are removed; the conversation stays. Without it never.'),
+      audit_days: days('Days until records of the audit log are removed; without it never.'),
     })
     .prefault({})
     .describe('How long data is kept.'),

@@ -13,6 +13,8 @@ export interface Role {
   readonly models?: readonly string[] | undefined;
   readonly approve?: readonly string[] | undefined;
   readonly max_tokens?: number | undefined;
+  /** Whether it may read the audit log. */
+  readonly inspect?: boolean | undefined;
 }
 
 export type Policy = Readonly<Record<string, Role>>;
@@ -27,7 +29,7 @@ export interface Decision {
 export type FitsSchema = (schema: Readonly<Record<string, unknown>>, input: unknown) => string | undefined;
 
 /** Without `roles` in the configuration: one role that may everything. */
-export const OPEN_POLICY: Policy = { admin: { tools: { allow: ['*'] }, models: ['*'], approve: ['*'] } };
+export const OPEN_POLICY: Policy = { admin: { tools: { allow: ['*'] }, models: ['*'], approve: ['*'], inspect: true } };
 
 /**
  * Decides for everybody who takes part: what one of them may not do, nobody may; what one must ask for, all ask for.
@@ -75,8 +77,18 @@ function decideForOne(
   return allowed ?? asked ?? refused ?? { effect: 'deny', rule: `no role of yours names ${tool}` };
 }
 
+/** A rule without what it says about the input: for the audit, which holds nobody's arguments. */
+export function withoutInput(rule: string, tool: string): string {
+  const mark = `: input of ${tool}`;
+  const at = rule.indexOf(`${mark}: `);
+  return at < 0 ? rule : rule.slice(0, at + mark.length);
+}
+
 export const canApprove = (policy: Policy, roles: readonly string[], tool: string): boolean =>
   roles.some((name) => matchesAny(policy[name]?.approve ?? [], tool));
+
+export const canInspect = (policy: Policy, roles: readonly string[]): boolean =>
+  roles.some((name) => policy[name]?.inspect === true);
 
 export const canUseModel = (policy: Policy, roles: readonly string[], model: string): boolean =>
   roles.some((name) => matchesAny(policy[name]?.models ?? [], model));

@@ -7,6 +7,7 @@ import { applyDelta } from '../core/delta-fold.js';
 import { createSessionState, type NewSession, type SessionState } from '../core/session-state.js';
 import { applyEvent } from '../core/session-view.js';
 import type { StepContext } from '../core/transition.js';
+import type { AuditSink } from '../ports/audit-log.js';
 import type { Clock, Timer } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
 import type { Lease, Leases } from '../ports/lease.js';
@@ -19,6 +20,7 @@ import { type RunnerDeps, TurnRunner } from './turn-runner.js';
 
 export interface RegistryDeps {
   readonly log: EventLog;
+  readonly audit: AuditSink;
   readonly sessions: SessionStore;
   readonly leases: Leases;
   readonly clock: Clock;
@@ -207,12 +209,13 @@ export class ActorRegistry {
   }
 
   #start(state: SessionState, lease: Lease, from: { checkpointSeq: number; isNew: boolean }): Live {
-    const { log, clock, logger, runner, context } = this.#deps;
+    const { log, audit, clock, logger, runner, context } = this.#deps;
     const { sessionId } = state;
     const sessionLogger = logger.child({ session_id: sessionId });
     const actor = new SessionActor(
       {
         log,
+        audit,
         clock,
         logger: sessionLogger,
         memory: new CommandMemory(sessionId, log, from.isNew),

@@ -23,6 +23,8 @@ export interface Outcome {
   readonly records: readonly LogRecord[];
   readonly effects: readonly Effect[];
   readonly answers: readonly CommandAnswer[];
+  /** Of the request that asked for it; for the audit. */
+  readonly requestId?: string;
 }
 
 export interface Carried {
@@ -67,7 +69,10 @@ export class CommandDesk {
       const { state, context, commit } = this.#deps;
       const next = step(state(), { type: 'register', command, sender: toSender(caller) }, context());
       if (!next.reply?.ok) throw toRefusal(next.reply);
-      return { accepted: toAccepted(next.reply), committed: commit({ ...next, answers: [] }) };
+      return {
+        accepted: toAccepted(next.reply),
+        committed: commit({ ...next, answers: [], requestId: caller.requestId }),
+      };
     });
     await committed;
     return accepted;
@@ -86,7 +91,7 @@ export class CommandDesk {
     const isNew = known.some((answer) => answer === undefined);
     const hold = isNew ? await this.#holdFor(commands, known, caller) : undefined;
     const { outcome, fates } = this.#stepWith(hold, () => this.#stepAll(commands, known, caller, hold));
-    const committed = isNew ? this.#deps.commit(outcome) : Promise.resolve();
+    const committed = isNew ? this.#deps.commit({ ...outcome, requestId: caller.requestId }) : Promise.resolve();
     const carried = fates.map(async (fate): Promise<Carried> => {
       if (fate instanceof Promise) return { accepted: await fate, echo: undefined };
       await committed;

@@ -8,9 +8,11 @@ import type { SessionState } from '../core/session-state.js';
 import { toSession } from '../core/snapshot.js';
 import type { Effect, StepContext } from '../core/transition.js';
 import { type Input, type Step, step } from '../core/turn-machine.js';
+import type { AuditSink } from '../ports/audit-log.js';
 import type { Clock } from '../ports/clock.js';
 import type { EventLog, RowChange } from '../ports/event-log.js';
 import type { Logger } from '../ports/logger.js';
+import { toAuditRecords } from './audit-trail.js';
 import { type Carried, CommandDesk, type Outcome } from './command-desk.js';
 import type { CommandMemory } from './command-memory.js';
 import { ActorGone, Refused, unavailable } from './replies.js';
@@ -21,6 +23,7 @@ import { WakeTimer } from './wake-timer.js';
 
 export interface ActorDeps {
   readonly log: EventLog;
+  readonly audit: AuditSink;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly memory: CommandMemory;
@@ -127,7 +130,7 @@ export class SessionActor {
   }
 
   /** Append first; then show, then act. Resolves when the effects that a reply waits for are over. */
-  #commit({ state, records, effects, answers }: Outcome): Promise<void> {
+  #commit({ state, records, effects, answers, requestId }: Outcome): Promise<void> {
     const before = this.#state;
     this.#state = state;
     this.#wakeTimer.follow(before, state);
@@ -140,8 +143,13 @@ export class SessionActor {
     const row = toRowChange(before, state);
     const appended = log.append({ sessionId: state.sessionId, token, records, answers, ...(row && { row }) });
     this.#flushed = appended.catch(ignore);
+    const audited = toAuditRecords({ records, before, after: state, requestId });
     return appended.then(
-      () => this.#act(records, effects, marks),
+      () => {
+        // It is in the log, so it has happened, whatever became of the actor.
+        for (const record of audited) void this.#deps.audit.record(record);
+        return this.#act(records, effects, marks);
+      },
       (error: unknown) => this.#fail(error),
     );
   }

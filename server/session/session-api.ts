@@ -14,12 +14,14 @@ import type {
   Session,
   SessionCreate,
   ToolsRegister,
+  ToolCallResult,
   ToolsUnregister,
   TurnCommand,
   Usage,
 } from '../../protocol/index.js';
 import type { BudgetWarning } from '../core/budget-math.js';
 import type { LogRecord } from '../core/log-record.js';
+import type { AuditPage, AuditQuery } from '../ports/audit-log.js';
 import type { LogQuery, StoredEvent } from '../ports/event-log.js';
 import type { SpendGroup } from '../ports/ledger.js';
 import type { ToolDefinition } from '../ports/tool-runner.js';
@@ -84,6 +86,13 @@ export interface EventPage {
   readonly hasMore: boolean;
 }
 
+export interface ToolCallOptions {
+  /** Under the same key the tool runs at most once in 24 h (CMD-2). */
+  readonly idempotencyKey?: string;
+  /** The client is gone. Where others wait for the same call, it goes on. */
+  readonly signal: AbortSignal;
+}
+
 /** Every method rejects with `MidstreamError`; a session of somebody else is `session_not_found` (AUTH-3). */
 export interface SessionApi {
   /** Carries out one command, once per id (CMD-2). Resolves when it is in the log and took effect (CMD-3, CAN-2). */
@@ -106,6 +115,20 @@ export interface SessionApi {
   listMessages(caller: Caller, sessionId: string): Promise<readonly Message[]>;
   /** The server tools that the caller may use. */
   listTools(caller: Caller): readonly ToolDefinition[];
+  /**
+   * Whether a tool may be called without the model, by now: throws `not_found`, `forbidden_tool` with the rule in
+   * `details`, or `invalid_request` where the input doesn't fit. A denial is in the audit.
+   */
+  checkTool(caller: Caller, name: string, input: Readonly<Record<string, unknown>>): void;
+  /** Calls a server tool without the model, through the same gate (TOOL-1). */
+  callTool(
+    caller: Caller,
+    name: string,
+    input: Readonly<Record<string, unknown>>,
+    options: ToolCallOptions,
+  ): Promise<ToolCallResult>;
+  /** The audit of the caller's org, for roles that may inspect; `forbidden` for others. */
+  listAudit(caller: Caller, query: Omit<AuditQuery, 'orgId'>): Promise<AuditPage>;
   recordFeedback(caller: Caller, feedback: Feedback): Promise<void>;
 
   /** Sessions with a live actor. */

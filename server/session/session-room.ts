@@ -5,6 +5,8 @@ import { toKnownUsage } from '../core/known-usage.js';
 import type { FitsSchema, Policy } from '../core/permissions.js';
 import type { ModelFacts } from '../core/prices.js';
 import type { StepContext } from '../core/transition.js';
+import type { AuditLog } from '../ports/audit-log.js';
+import type { CallMemory } from '../ports/call-memory.js';
 import type { Clock } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
 import type { NewId } from '../ports/identity.js';
@@ -21,12 +23,16 @@ import type { Directory } from './directory.js';
 import type { SessionActor } from './session-actor.js';
 import type { SessionApi, UsageApi } from './session-api.js';
 import { SessionService } from './session-service.js';
+import { ToolDesk } from './tool-desk.js';
 import { createUsageDesk } from './usage-desk.js';
 
 export interface RoomDeps {
   readonly log: EventLog;
   readonly sessions: SessionStore;
   readonly leases: Leases;
+  readonly audit: AuditLog;
+  /** Of tools called without the model. */
+  readonly calls: CallMemory;
   readonly ledger: Ledger;
   readonly budgets: BudgetPolicy;
   readonly model: Model;
@@ -55,15 +61,19 @@ export interface SessionRoom {
   /** Resolves when no turn runs, or at the deadline after cutting those that do. */
   drained(deadlineMs: number): Promise<void>;
   /** Removes what retention no longer keeps (milliseconds since 1970). */
-  sweep(cut: { sessionsBefore?: number; eventsBefore?: number }): Promise<void>;
+  sweep(cut: { sessionsBefore?: number; eventsBefore?: number; auditBefore?: number }): Promise<void>;
+  /** What is decided from here on, is decided by this policy; what a running turn was offered stays. */
+  setPolicy(policy: Policy, budgets: BudgetPolicy): void;
   close(): Promise<void>;
 }
 
 const POLL_MS = 20;
 
 export function createSessionRoom(deps: RoomDeps): SessionRoom {
-  const { log, sessions, leases, ledger, model, tools, validator, clock, newId, logger, directory, policy } = deps;
+  const { log, sessions, leases, ledger, model, tools, validator, clock, newId, logger, directory, audit } = deps;
+  let { policy } = deps;
   let draining = false;
+  let { budgets } = deps;
   const serverTools = new Map(tools.definitions.map((tool) => [tool.name, tool]));
   const fitsSchema: FitsSchema = (schema, input) => validator.check(schema, input);
   const context = (): StepContext => ({
@@ -85,7 +95,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
   const rolesOf: StepContext['rolesOf'] = (who) => directory.rolesOf(who);
   const gate: BudgetGate = new BudgetGate({
     ledger,
-    budgets: () => deps.budgets,
+    budgets: () => budgets,
     factsOf: deps.factsOf,
     clock,
     logger,
@@ -96,12 +106,25 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
   });
   const registry: ActorRegistry = new ActorRegistry({
     log,
+    audit,
     sessions,
     leases,
     clock,
     logger,
     runner: { model, tools, gate, rolesOf },
     context,
+  });
+  const toolDesk = new ToolDesk({
+    tools,
+    calls: deps.calls,
+    audit,
+    policy: () => policy,
+    fitsSchema,
+    clock,
+    newId,
+    logger,
+    maxResultBytes: deps.limits.tool_result_bytes,
+    isDraining: () => draining,
   });
   const api = new SessionService({
     registry,
@@ -112,7 +135,11 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     logger,
     agents: deps.agents,
     directory,
-    policy,
+    get policy() {
+      return policy;
+    },
+    audit,
+    toolDesk,
     tools: tools.definitions,
     fitsSchema,
     isDraining: () => draining,
@@ -121,7 +148,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     registry.actors.filter(({ state }) => state.turn && state.turn.phase.name !== 'waiting');
   return {
     api,
-    usage: createUsageDesk({ ledger, clock, budgets: () => deps.budgets }),
+    usage: createUsageDesk({ ledger, clock, budgets: () => budgets }),
     async recover() {
       // What the last run held is settled before this one holds anything.
       await gate.beat();
@@ -143,8 +170,14 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
       const removed = await sessions.sweep(cut);
       for (const id of removed) await registry.drop(id);
       if (removed.length > 0) logger.info('old sessions removed', { count: removed.length });
+      if (cut.auditBefore !== undefined) await audit.sweep(cut.auditBefore);
+    },
+    setPolicy(next, nextBudgets) {
+      policy = next;
+      budgets = nextBudgets;
     },
     async close() {
+      await toolDesk.close();
       await gate.close();
       await registry.close();
     },

@@ -9,13 +9,15 @@ import {
   type Principal,
   type Session,
   type SessionCreate,
+  type ToolCallResult,
   type ToolsRegister,
   type ToolsUnregister,
   type TurnCommand,
 } from '../../protocol/index.js';
-import { decide, type FitsSchema, type Policy } from '../core/permissions.js';
+import { canInspect, decide, type FitsSchema, type Policy } from '../core/permissions.js';
 import { createSessionState, type SessionState } from '../core/session-state.js';
 import { toReading, toSession, toSnapshot } from '../core/snapshot.js';
+import type { AuditLog, AuditPage, AuditQuery } from '../ports/audit-log.js';
 import type { Clock } from '../ports/clock.js';
 import type { CommandAnswer, EventLog, LogQuery } from '../ports/event-log.js';
 import type { NewId } from '../ports/identity.js';
@@ -40,8 +42,10 @@ import type {
   EventPage,
   FrameSink,
   SessionApi,
+  ToolCallOptions,
 } from './session-api.js';
 import { Subscription } from './subscription.js';
+import type { ToolDesk } from './tool-desk.js';
 
 export interface ServiceDeps {
   readonly registry: ActorRegistry;
@@ -52,7 +56,10 @@ export interface ServiceDeps {
   readonly logger: Logger;
   readonly agents: Agents;
   readonly directory: Directory;
+  /** The one of this moment. */
   readonly policy: Policy;
+  readonly audit: AuditLog;
+  readonly toolDesk: ToolDesk;
   readonly tools: readonly ToolDefinition[];
   readonly fitsSchema: FitsSchema;
   readonly isDraining: () => boolean;
@@ -178,6 +185,27 @@ export class SessionService implements SessionApi {
     const { policy, fitsSchema, tools } = this.#deps;
     const roles = [caller.principal.roles];
     return tools.filter(({ name }) => decide(policy, roles, name, undefined, fitsSchema).effect !== 'deny');
+  }
+
+  checkTool(caller: Caller, name: string, input: Readonly<Record<string, unknown>>): void {
+    this.#deps.toolDesk.check(caller, name, input);
+  }
+
+  async callTool(
+    caller: Caller,
+    name: string,
+    input: Readonly<Record<string, unknown>>,
+    options: ToolCallOptions,
+  ): Promise<ToolCallResult> {
+    this.#deps.directory.saw(caller.principal);
+    return this.#deps.toolDesk.call(caller, name, input, options);
+  }
+
+  async listAudit({ principal }: Caller, query: Omit<AuditQuery, 'orgId'>): Promise<AuditPage> {
+    const { audit, policy } = this.#deps;
+    if (!canInspect(policy, principal.roles))
+      throw new MidstreamError('forbidden', 'Only a role with inspect may read the audit log.');
+    return audit.read({ ...query, orgId: principal.org_id });
   }
 
   async recordFeedback({ principal }: Caller, feedback: Feedback): Promise<void> {

@@ -1,5 +1,14 @@
 import { matches } from '../../server/core/patterns.js';
-import { canApprove, canUseModel, decide, maxTokensOf, type Policy } from '../../server/core/permissions.js';
+import {
+  canApprove,
+  canInspect,
+  canUseModel,
+  decide,
+  maxTokensOf,
+  OPEN_POLICY,
+  type Policy,
+  withoutInput,
+} from '../../server/core/permissions.js';
 
 const policy: Policy = {
   analyst: {
@@ -67,5 +76,20 @@ describe('patterns', () => {
     ['ab*ba', 'aba', false],
   ])('%s against %s is %s', (pattern, name, expected) => {
     expect(matches(pattern, name)).toBe(expected);
+  });
+});
+
+describe('who may inspect', () => {
+  it('is a role that says so, and no other', () => {
+    const policy = { auditor: { tools: {}, inspect: true }, admin: { tools: { allow: ['*'] } } };
+    expect(canInspect(policy, ['admin', 'auditor'])).toBe(true);
+    expect(canInspect(policy, ['admin'])).toBe(false);
+    expect(canInspect(policy, ['unheard_of'])).toBe(false);
+    expect(canInspect(OPEN_POLICY, ['admin'])).toBe(true);
+  });
+
+  it('reads rules without what they say about an input', () => {
+    expect(withoutInput('role a: input of search: input.secret must be 1', 'search')).toBe('role a: input of search');
+    expect(withoutInput('role a: deny search', 'search')).toBe('role a: deny search');
   });
 });

@@ -202,6 +202,8 @@ export async function startRoom({
     log: wrapLog(store.log),
     sessions: wrapSessions(store.sessions),
     leases: store.leases,
+    audit: store.audit,
+    calls: store.calls,
     ledger: store.ledger,
     budgets: { roles: undefined, org: undefined, ...budgets },
     model,

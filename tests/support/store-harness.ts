@@ -1,4 +1,6 @@
 /** What a contract suite needs of an adapter: a fresh store, and the same store opened again. */
+import type { AuditLog } from '../../server/ports/audit-log.js';
+import type { CallMemory } from '../../server/ports/call-memory.js';
 import type { EventLog } from '../../server/ports/event-log.js';
 import type { Leases } from '../../server/ports/lease.js';
 import type { SessionStore } from '../../server/ports/session-store.js';
@@ -7,6 +9,8 @@ export interface Store {
   readonly log: EventLog;
   readonly sessions: SessionStore;
   readonly leases: Leases;
+  readonly audit: AuditLog;
+  readonly calls: CallMemory;
   close(): Promise<void>;
 }
 

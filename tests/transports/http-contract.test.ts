@@ -106,7 +106,7 @@ describe('every answer', () => {
   it.each([
     ['GET', '/nowhere'],
     ['GET', '/v1/nowhere'],
-    ['POST', '/v1/tools/search/call'],
+    ['POST', '/v1/tools/search'],
     ['PUT', '/v1/sessions'],
     ['PATCH', '/v1/sessions/s'],
     ['GET', '/v1/chat'],

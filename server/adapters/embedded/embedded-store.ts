@@ -1,12 +1,16 @@
-/** Puts the embedded store together: one directory, one connection, four ports. */
+/** Puts the embedded store together: one directory, one connection, every port of it. */
 import { randomUUID } from 'node:crypto';
+import type { AuditLog } from '../../ports/audit-log.js';
+import type { CallMemory } from '../../ports/call-memory.js';
 import type { EventLog } from '../../ports/event-log.js';
 import type { Leases } from '../../ports/lease.js';
 import { type Ledger, LEDGER_TIMES } from '../../ports/ledger.js';
 import type { Logger } from '../../ports/logger.js';
 import type { SessionStore } from '../../ports/session-store.js';
 import { AnswerTable } from './answer-table.js';
+import { AuditTable } from './audit-table.js';
 import { readBootIdentity } from './boot-identity.js';
+import { CallTable } from './call-table.js';
 import { Database } from './database.js';
 import { DeltaTable } from './delta-table.js';
 import { EmbeddedEventLog } from './embedded-event-log.js';
@@ -49,6 +53,8 @@ export interface EmbeddedStore {
   readonly sessions: SessionStore;
   readonly leases: Leases;
   readonly ledger: Ledger;
+  readonly audit: AuditLog;
+  readonly calls: CallMemory;
   /** Flushes what is pending, marks the directory as cleanly closed and gives it free. Calling it again is harmless. */
   close(): Promise<void>;
 }
@@ -63,10 +69,13 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
   const answers = new AnswerTable(database, now);
   const tidy = (): void => {
     answers.prune();
+    calls.prune();
     deltas.deleteTrimmed();
   };
   const onBroken = (): void => markRun(database, 'unproven');
   const commits = new GroupCommit({ database, deltas, wal, fsync, flushIntervalMs, logger, tidy, onBroken });
+  const audit = new AuditTable(database, commits);
+  const calls = new CallTable(database, commits, now);
   const writers = new SessionWriters(database, deltas);
   const retention = new Retention({ database, commits, writers, deltas });
 
@@ -81,6 +90,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
   });
 
   const finish = async (): Promise<void> => {
+    audit.close();
     ledger.close();
     const closed = commits.close();
     // Whoever still waits for a hold is refused, now that nothing is taken any more.
@@ -112,6 +122,8 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
     sessions: new EmbeddedSessionStore({ database, commits, answers, retention, close }),
     leases: new EmbeddedLeases(commits, writers),
     ledger,
+    audit,
+    calls,
     close,
   };
 }

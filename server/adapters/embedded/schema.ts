@@ -98,6 +98,33 @@ export const MIGRATIONS: readonly string[] = [
     warned_tokens INTEGER NOT NULL DEFAULT 0,
     warned_usd INTEGER NOT NULL DEFAULT 0
   ) WITHOUT ROWID;
+    `,
+  `
+  CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    user_id TEXT,
+    org_id TEXT,
+    json TEXT NOT NULL
+  );
+  CREATE INDEX audit_by_age ON audit (at);
+  CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+
+  -- Tools called without the model, by the caller's key.
+  CREATE TABLE calls (
+    id INTEGER PRIMARY KEY,
+    user_id TEXT NOT NULL,
+    org_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    call_id TEXT NOT NULL,
+    body_hash TEXT NOT NULL,
+    answer TEXT,
+    claimed_at INTEGER NOT NULL,
+    UNIQUE (user_id, org_id, key)
+  );
+  CREATE INDEX calls_by_age ON calls (claimed_at);
   `,
 ];
 

@@ -2,6 +2,7 @@
 import type { ErrorRequestHandler, RequestHandler, Response } from 'express';
 import { MidstreamError } from '../../../protocol/index.js';
 import type { Logger } from '../../ports/logger.js';
+import { type RefusalDeps, recordRefusal } from '../audited-refusal.js';
 import { retryAfterSeconds, toMidstreamError, toWireError } from '../wire-error.js';
 import { requestIdOf } from './request-context.js';
 
@@ -26,13 +27,16 @@ function fromExpress(thrown: unknown): MidstreamError | undefined {
   return undefined;
 }
 
-export function handleErrors(logger: Logger): ErrorRequestHandler {
-  return (thrown: unknown, _req, res, _next) => {
+export function handleErrors(deps: RefusalDeps & { readonly logger: Logger }): ErrorRequestHandler {
+  return (thrown: unknown, req, res, _next) => {
+    const requestId = requestIdOf(res);
+    const error = fromExpress(thrown) ?? toMidstreamError(thrown, deps.logger, requestId);
+    recordRefusal(error, { requestId, clientAddress: req.ip }, deps);
     if (res.headersSent || res.destroyed) {
       res.destroy();
       return;
     }
-    sendError(res, fromExpress(thrown) ?? toMidstreamError(thrown, logger, requestIdOf(res)));
+    sendError(res, error);
   };
 }
 

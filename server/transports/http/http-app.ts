@@ -1,6 +1,7 @@
 /** The HTTP wire: every route, in the order in which a request meets them. */
 import express, { type Express, type Router } from 'express';
 import { MidstreamError, PATHS } from '../../../protocol/index.js';
+import { addAuditRoutes } from './audit-routes.js';
 import { browserPolicy, securityHeaders } from './browser-policy.js';
 import { addChatRoutes } from './chat-routes.js';
 import { handleErrors, notFound } from './error-response.js';
@@ -8,9 +9,10 @@ import { addEventRoutes } from './event-routes.js';
 import type { HttpDeps } from './http-deps.js';
 import { jsonBody } from './json-body.js';
 import { addPageRoutes } from './page-routes.js';
-import { addFeedbackRoute, addProbeRoutes, addToolRoutes } from './plain-routes.js';
+import { addFeedbackRoute, addProbeRoutes } from './plain-routes.js';
 import { authenticate, withRequestId } from './request-context.js';
 import { addConversationRoutes, addSessionRoutes } from './session-routes.js';
+import { addToolRoutes } from './tool-routes.js';
 import { addUsageRoute } from './usage-routes.js';
 
 export function createHttpApp(deps: HttpDeps): Express {
@@ -27,7 +29,7 @@ export function createHttpApp(deps: HttpDeps): Express {
   addApiRoutes(app, deps);
 
   app.use(notFound);
-  app.use(handleErrors(deps.logger));
+  app.use(handleErrors(deps));
   return app;
 }
 
@@ -39,6 +41,7 @@ function addApiRoutes(router: Router, deps: HttpDeps): void {
   addEventRoutes(router, deps);
   addToolRoutes(router, deps);
   if (deps.usage) addUsageRoute(router, deps.usage);
+  addAuditRoutes(router, deps);
   for (const path of [PATHS.chat, '/chat']) addChatRoutes(router, path, deps);
   for (const path of [PATHS.feedback, '/feedback']) addFeedbackRoute(router, path, deps);
   for (const path of ['/v1/conversations/:id', '/conversation/:id']) addConversationRoutes(router, path, deps);

@@ -1,5 +1,6 @@
 /** What the HTTP transport is built from. */
 import type { Limits } from '../../../protocol/index.js';
+import type { AuditSink } from '../../ports/audit-log.js';
 import type { Clock } from '../../ports/clock.js';
 import type { NewId } from '../../ports/identity.js';
 import type { Logger } from '../../ports/logger.js';
@@ -26,6 +27,8 @@ export interface HttpDeps {
   /** What was spent; without it the route is not there. */
   readonly usage?: UsageApi;
   readonly verifier: TokenVerifier;
+  /** For refused credentials. */
+  readonly audit: AuditSink;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits: Limits;

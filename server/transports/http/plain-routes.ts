@@ -1,4 +1,4 @@
-/** The small routes: feedback, tools, and the two probes. */
+/** The small routes: feedback, and the two probes. */
 import type { Router } from 'express';
 import { feedbackSchema, parseBy } from '../../../protocol/index.js';
 import { only } from './error-response.js';
@@ -13,18 +13,6 @@ export function addFeedbackRoute(router: Router, path: string, { api }: HttpDeps
       res.json({ status: 'recorded' });
     })
     .all(only('POST'));
-}
-
-export function addToolRoutes(router: Router, { api }: HttpDeps): void {
-  router
-    .route('/v1/tools')
-    .get((_req, res) => {
-      const data = api
-        .listTools(callerOf(res))
-        .map(({ name, description, input_schema, label }) => ({ name, description, input_schema, label }));
-      res.json({ data, next_page: null });
-    })
-    .all(only('GET'));
 }
 
 /** Asked by load balancers, without a credential. */

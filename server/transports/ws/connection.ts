@@ -38,6 +38,8 @@ export interface ConnectionDeps {
   readonly newId: NewId;
   /** Counts the socket for its user; throws where the user has too many. */
   readonly takeSeat: (identity: Identity) => void;
+  /** A `connection.authenticate` was refused. */
+  readonly onSignInRefused: (error: MidstreamError, requestId: string) => void;
 }
 
 /** Replies that a peer doesn't read are held up to here; then no more of its commands are read. */
@@ -64,7 +66,10 @@ export class Connection {
       ...deps,
       isEnded: () => this.ended,
       accept: (id, expiresAt) => this.accept(id, undefined, { result: { expires_at: toTime(expiresAt) } }),
-      refuse: (id, error, requestId) => this.refuse(id, undefined, error, requestId),
+      refuse: (id, error, requestId) => {
+        deps.onSignInRefused(error, requestId);
+        this.refuse(id, undefined, error, requestId);
+      },
     });
     this.tokenWatch = new TokenWatch({
       clock,

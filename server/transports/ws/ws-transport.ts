@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { BOUNDS, CLOSE, type Limits, MidstreamError, SUBPROTOCOL } from '../../../protocol/index.js';
+import type { AuditSink } from '../../ports/audit-log.js';
 import type { Clock } from '../../ports/clock.js';
 import type { NewId } from '../../ports/identity.js';
 import type { Logger } from '../../ports/logger.js';
@@ -11,6 +12,7 @@ import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
 import type { SessionApi } from '../../session/session-api.js';
 import { createClientAddress, type ReadClientAddress } from '../client-address.js';
 import type { OriginPolicy } from '../origin-policy.js';
+import { recordRefusal } from '../audited-refusal.js';
 import { toMidstreamError } from '../wire-error.js';
 import { AnnouncingSocket } from './announcing-socket.js';
 import { Connection } from './connection.js';
@@ -24,6 +26,8 @@ import { type Leave, WaitingRoom } from './waiting-room.js';
 export interface WsTransportDeps {
   readonly api: SessionApi;
   readonly verifier: TokenVerifier;
+  /** For refused credentials. */
+  readonly audit: AuditSink;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits: Limits;
@@ -93,6 +97,8 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
       logger,
       limits,
       newId,
+      onSignInRefused: (error, requestId) =>
+        recordRefusal(error, { requestId, clientAddress: clientAddress(req) }, deps),
       takeSeat: (admitted) => {
         releaseSeat = takeSeat(admitted);
         leave();
@@ -156,7 +162,9 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
       socket.on('error', ignore);
       upgrade(req, socket, head).catch((error: unknown) => {
         const requestId = newId('req');
-        refuseUpgrade(socket, toMidstreamError(error, logger, requestId), requestId);
+        const refusal = toMidstreamError(error, logger, requestId);
+        recordRefusal(refusal, { requestId, clientAddress: clientAddress(req) }, deps);
+        refuseUpgrade(socket, refusal, requestId);
         // Who was refused and yet keeps its half open is not waited for.
         const lastCall = clock.schedule(CLOSE_TIMEOUT_MS, () => socket.destroy());
         socket.once('close', () => lastCall.cancel());

@@ -6,9 +6,11 @@ import {
   MidstreamError,
   NO_USAGE,
   type Session,
+  type ToolCallResult,
   type TurnCommand,
 } from '../../../protocol/index.js';
 import { type LogRecord, toDeltaRecord, toEventRecord } from '../../../server/core/log-record.js';
+import type { AuditPage, AuditQuery } from '../../../server/ports/audit-log.js';
 import type { LogQuery, StoredEvent } from '../../../server/ports/event-log.js';
 import type { ToolDefinition } from '../../../server/ports/tool-runner.js';
 import type {
@@ -20,6 +22,7 @@ import type {
   Echoes,
   FrameSink,
   SessionApi,
+  ToolCallOptions,
 } from '../../../server/session/session-api.js';
 
 const NOW = '2026-01-01T00:00:00.000Z';
@@ -271,6 +274,27 @@ export class FakeSessionApi implements SessionApi {
         idempotent: true,
       },
     ];
+  }
+
+  checkTool(): void {}
+
+  /** How a direct call is answered; a test replaces it. */
+  answerTool: (input: object, options: ToolCallOptions) => Promise<ToolCallResult> = async () => ({
+    content: [],
+    is_error: false,
+    outcome: 'ok',
+    duration_ms: 1,
+  });
+
+  callTool(_caller: Caller, _name: string, input: object, options: ToolCallOptions): Promise<ToolCallResult> {
+    return this.answerTool(input, options);
+  }
+
+  readonly auditQueries: object[] = [];
+
+  async listAudit(_caller: Caller, query: Omit<AuditQuery, 'orgId'>): Promise<AuditPage> {
+    this.auditQueries.push(query);
+    return { records: [], nextPage: 'next' };
   }
 
   async recordFeedback(_caller: Caller, feedback: Feedback): Promise<void> {

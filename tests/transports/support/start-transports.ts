@@ -2,6 +2,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { DEFAULT_LIMITS, type Limits, MidstreamError } from '../../../protocol/index.js';
+import type { AuditRecord, AuditSink } from '../../../server/ports/audit-log.js';
 import type { Logger } from '../../../server/ports/logger.js';
 import type { Identity, TokenVerifier } from '../../../server/ports/token-verifier.js';
 import { createHttpApp, type Page } from '../../../server/transports/http/index.js';
@@ -26,6 +27,15 @@ export class RecordingLogger implements Logger {
     return (message: string, fields?: Readonly<Record<string, unknown>>): void => {
       this.records.push({ level, message, ...(fields === undefined ? {} : { fields }) });
     };
+  }
+}
+
+export class RecordingAudit implements AuditSink {
+  readonly records: AuditRecord[] = [];
+
+  async record(record: AuditRecord): Promise<boolean> {
+    this.records.push(record);
+    return true;
   }
 }
 
@@ -63,6 +73,7 @@ export async function startTransports(options: TransportOptions = {}) {
   const clock = new ManualClock();
   const api = new FakeSessionApi();
   const logger = new RecordingLogger();
+  const audit = new RecordingAudit();
   const verifier = createTestVerifier(required, clock);
   const limits: Limits = { ...DEFAULT_LIMITS, ...options.limits };
   const policy = createOriginPolicy({ origins: options.origins ?? [], hosts: required ? 'any' : 'loopback' });
@@ -75,7 +86,7 @@ export async function startTransports(options: TransportOptions = {}) {
   const ready = options.ready ?? { ok: true, checks: { store: { ok: true, detail: 'answers' } } };
   const probes = { ready: async () => ready, version: '1.2.3' };
   const page = options.page === undefined ? {} : { page: options.page };
-  const shared = { api, verifier, clock, logger, limits, newId, policy };
+  const shared = { api, verifier, audit, clock, logger, limits, newId, policy };
   const app = createHttpApp({ ...shared, streams, probes, ...page });
   const ws = createWsTransport(shared);
   const server = createServer(app);
@@ -89,6 +100,7 @@ export async function startTransports(options: TransportOptions = {}) {
     api,
     clock,
     logger,
+    audit,
     verifier,
     ws,
     streams,

@@ -1,0 +1,109 @@
+/** What of a session's events belongs into the audit, and the line that each record is in the operational log. */
+import type { AuditOutcome, AuditRecord, EventOf, EventType, LoggedEvent } from '../../protocol/index.js';
+import type { LogRecord } from '../core/log-record.js';
+import { withoutInput } from '../core/permissions.js';
+import type { SessionState } from '../core/session-state.js';
+import type { AuditLog } from '../ports/audit-log.js';
+import type { Logger } from '../ports/logger.js';
+
+const AUDITED: ReadonlySet<EventType> = new Set<EventType>([
+  'tool.denied',
+  'tool.started',
+  'agent.tool_result',
+  'user.tool_confirmation',
+]);
+
+const NONE: readonly AuditRecord[] = [];
+const MAX_CHARS = 200;
+
+/** Each record is a line of the operational log before the store has it. */
+export function createAuditTrail(log: AuditLog, logger: Logger): AuditLog {
+  return {
+    read: (query) => log.read(query),
+    sweep: (before) => log.sweep(before),
+    record(given) {
+      // Names come from models and clients: they may be long.
+      const record = Object.fromEntries(
+        Object.entries(given).map(([key, value]) => [key, (value as string).slice(0, MAX_CHARS)]),
+      ) as unknown as AuditRecord;
+      logger.info('audit', { ...record });
+      return log.record(record);
+    },
+  };
+}
+
+export interface Happened {
+  readonly records: readonly LogRecord[];
+  readonly before: SessionState;
+  readonly after: SessionState;
+  /** Of the command that it comes of. */
+  readonly requestId: string | undefined;
+}
+
+type Around = Omit<Happened, 'requestId'>;
+
+/** The audit of records that are in the log. Deltas cost it a comparison. */
+export function toAuditRecords({ records, before, after, requestId }: Happened): readonly AuditRecord[] {
+  let found: AuditRecord[] | undefined;
+  for (const record of records) {
+    if (record.kind !== 'event' || !AUDITED.has(record.type)) continue;
+    const audited = toAuditRecord(JSON.parse(record.json) as LoggedEvent, { before, after, records });
+    if (!audited) continue;
+    found ??= [];
+    found.push(requestId === undefined ? audited : { ...audited, request_id: requestId });
+  }
+  return found ?? NONE;
+}
+
+function toAuditRecord(event: LoggedEvent, around: Around): AuditRecord | undefined {
+  const { before, after } = around;
+  const { owner } = after;
+  const who = [after.turn, before.turn].find((turn) => turn?.turnId === event.turn_id)?.payer ?? owner;
+  const toRecord = (kind: AuditRecord['kind'], toolUseId: string, outcome: AuditOutcome): AuditRecord => {
+    const tool = toolOf(toolUseId, around);
+    return {
+      at: event.processed_at,
+      kind,
+      user_id: who.user_id,
+      org_id: who.org_id,
+      session_id: event.session_id,
+      ...(event.turn_id !== undefined && { turn_id: event.turn_id }),
+      ...(tool !== undefined && { tool }),
+      tool_use_id: toolUseId,
+      outcome,
+    };
+  };
+  switch (event.type) {
+    case 'tool.denied': {
+      const record = toRecord('denial', event.tool_use_id, 'denied');
+      return { ...record, rule: withoutInput(event.rule, record.tool ?? '') };
+    }
+    case 'tool.started':
+      return { ...toRecord('tool_call', event.tool_use_id, 'started'), tool: event.name };
+    case 'agent.tool_result':
+      // Of what never started, nothing was done.
+      if (!hadStarted(event.tool_use_id, around)) return undefined;
+      return toRecord('tool_call', event.tool_use_id, event.outcome);
+    case 'user.tool_confirmation': {
+      const record = toRecord('approval', event.tool_use_id, event.result === 'allow' ? 'allowed' : 'denied');
+      return event.actor ? { ...record, user_id: event.actor.user_id } : record;
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** A call that is made and denied, or ends with its turn, in one step stands in only one of the two states, or in none. */
+function toolOf(id: string, { records, before, after }: Around): string | undefined {
+  const known = (after.turn?.calls ?? []).concat(before.turn?.calls ?? []).find((call) => call.id === id);
+  if (known) return known.name;
+  for (const record of records) {
+    if (record.kind !== 'event' || !record.type.endsWith('tool_use')) continue;
+    const use = JSON.parse(record.json) as EventOf<'agent.tool_use'>;
+    if (use.id === id) return use.name;
+  }
+  return undefined;
+}
+
+const hadStarted = (id: string, { before }: Around): boolean =>
+  before.turn?.calls.some((call) => call.id === id && call.state.name === 'started') === true;
