@@ -31,10 +31,13 @@ beforeEach(async () => {
 afterEach(() => t.stop());
 
 it('is read by a role with inspect, in its own org, and by nobody else', async () => {
-  t.room.setPolicy({
-    clerk: { tools: { allow: ['send_mail'] } },
-    auditor: { tools: {}, inspect: true },
-  });
+  t.room.setPolicy(
+    {
+      clerk: { tools: { allow: ['send_mail'] } },
+      auditor: { tools: {}, inspect: true },
+    },
+    NO_BUDGETS,
+  );
   await t.room.api.callTool(as({ roles: ['clerk'] }), 'send_mail', {}, { signal: new AbortController().signal });
   const read = (principal: Partial<Principal>) => t.room.api.listAudit(as(principal), { limit: 10 });
   expect((await read({ roles: ['clerk', 'auditor'] })).records).toHaveLength(2);
@@ -69,9 +72,12 @@ it.each([
 ] as const)(
   '[TOOL-3] puts an approval (%s) on record, with who gave it and the request that brought it',
   async (result, expected) => {
-    t.room.setPolicy({
-      admin: { tools: { ask: ['send_mail'] }, models: ['*'], approve: ['*'], inspect: true },
-    });
+    t.room.setPolicy(
+      {
+        admin: { tools: { ask: ['send_mail'] }, models: ['*'], approve: ['*'], inspect: true },
+      },
+      NO_BUDGETS,
+    );
     const session = await t.create();
     const { sink } = await t.watch(session.id);
     await t.send({ type: 'user.message', session_id: session.id, content: [{ type: 'text', text: 'Send it.' }] });
