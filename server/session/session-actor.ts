@@ -164,7 +164,8 @@ export class SessionActor {
     if (closedAt !== undefined) this.#deps.log.trimDeltas(this.feed.sessionId, closedAt);
     for (const record of records)
       if (record.kind === 'event' && record.type === 'turn.ended') this.#logEnd(record.json);
-    return this.#runner.perform(effects) ?? this.#runner.closing;
+    this.#runner.perform(effects);
+    return this.#runner.closing;
   }
 
   #logEnd(json: string): void {

@@ -35,20 +35,12 @@ export class TurnRunner {
     this.#deps = deps;
   }
 
-  /** Begins each effect, in order. Returns a promise only where something must be over before the reply (CAN-2). */
-  perform(effects: readonly Effect[]): Promise<void> | undefined {
-    let over: Promise<void>[] | undefined;
-    for (const effect of effects) {
-      const done = this.#begin(effect);
-      if (done) {
-        over ??= [];
-        over.push(done);
-      }
-    }
-    return over && Promise.all(over).then(() => undefined);
+  /** Begins each effect, in order. */
+  perform(effects: readonly Effect[]): void {
+    for (const effect of effects) this.#begin(effect);
   }
 
-  /** While an aborted request's connection is being closed: no reply may say before that it is (CAN-2). */
+  /** Until the connections of all aborted requests are closed: no reply goes out before that (CAN-2). */
   get closing(): Promise<void> | undefined {
     return this.#closing;
   }
@@ -73,35 +65,34 @@ export class TurnRunner {
     await this.#request?.done;
   }
 
-  #close(done: Promise<void>): Promise<void> {
-    const closing = done.finally(() => {
+  #abort(request: RunningRequest): void {
+    request.abort.abort();
+    const closing = Promise.all([this.#closing, request.done]).then(() => {
       if (this.#closing === closing) this.#closing = undefined;
     });
     this.#closing = closing;
-    return closing;
   }
 
-  #begin(effect: Effect): Promise<void> | undefined {
+  #begin(effect: Effect): void {
     switch (effect.type) {
       case 'reserve':
         void this.#reserve(effect);
-        return undefined;
+        break;
       case 'request_model':
         this.#requestModel(effect.request);
-        return undefined;
+        break;
       case 'abort_model':
-        if (this.#request?.turnId !== effect.turnId) return undefined;
-        this.#request.abort.abort();
-        return this.#close(this.#request.done);
+        if (this.#request?.turnId === effect.turnId) this.#abort(this.#request);
+        break;
       case 'settle':
         void this.#settle(effect);
-        return undefined;
+        break;
       case 'run_tool':
         void this.#runTool(effect);
-        return undefined;
+        break;
       case 'abort_tool':
         this.#tools.get(effect.toolUseId)?.abort();
-        return undefined;
+        break;
     }
   }
 

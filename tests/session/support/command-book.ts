@@ -47,14 +47,6 @@ export class CommandBook {
     return this.all.filter((sent): sent is Sent & { answer: Accepted } => sent.answer !== undefined);
   }
 
-  /** Whether a turn was, or may have been, cut short by a steer: then an aborted request of it closes by itself. */
-  isSteeredNow(turnId: string): boolean {
-    return this.all.some(({ command, answer, underWay, isUnknown }) => {
-      if (command.type !== 'user.steer' || command.apply !== 'now') return false;
-      return answer ? answer.result.turn_id === turnId : underWay > 0 || isUnknown;
-    });
-  }
-
   /** Whether every command was answered. */
   get isQuiet(): boolean {
     return this.all.every(({ underWay }) => underWay === 0);

@@ -36,9 +36,7 @@ export class FuzzSession {
     this.book = new CommandBook({
       report: this.witness.report,
       mayBeUnavailable: () => this.#hasFailed || this.#store.hasFailed,
-      onInterrupted: (turnId) => {
-        if (!this.book.isSteeredNow(turnId)) this.model.checkStopped(turnId);
-      },
+      onInterrupted: (turnId) => this.model.checkStopped(turnId),
     });
   }
 
