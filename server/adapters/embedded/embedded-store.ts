@@ -33,7 +33,7 @@ export interface EmbeddedStoreOptions {
    * a power cut may take the last seconds, never the database.
    */
   readonly fsync: 'group' | 'off';
-  /** How long after a flush deltas wait for company, in milliseconds; 0 by default: each turn of the event loop is one group. */
+  /** How long after a flush deltas wait for company, in milliseconds; 0.5 by default. */
   readonly flushIntervalMs?: number;
   /** Beyond this size of the database, writes are refused; unlimited by default. */
   readonly maxBytes?: number;
@@ -59,7 +59,7 @@ export interface EmbeddedStore {
   close(): Promise<void>;
 }
 
-const DEFAULT_FLUSH_INTERVAL_MS = 0;
+const DEFAULT_FLUSH_INTERVAL_MS = 0.5;
 
 /** Rejects with `EmbeddedStoreError`. */
 export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {

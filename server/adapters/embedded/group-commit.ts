@@ -127,8 +127,9 @@ export class GroupCommit {
     const group = this.#open;
     if (group === undefined || this.#inFlight || this.#isFolding || this.#immediate) return;
     const isUrgent = group.needsSync || this.#isClosed;
-    if (this.#timer && !isUrgent) return;
     const waitMs = isUrgent ? 0 : this.#lastFlushAt + this.#deps.flushIntervalMs - performance.now();
+    // A timer waits for a whole millisecond; under load the next append comes sooner, and finds that it is time.
+    if (this.#timer && waitMs > 0) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (waitMs <= 0) this.#immediate = setImmediate(this.#flush);
