@@ -199,7 +199,7 @@ it('logs JSON lines and neither prompts nor keys, at every level', async () => {
   await watchers.turn(client, sessionId, PRIVATE);
   await watchers.turn(client, sessionId, PRIVATE);
   await callHttp(server.url, 'POST', '/v1/chat', { message: PRIVATE, stream: 'no' });
-  client.sendRaw(`{"type":"user.message","id":"x","session_id":"${PRIVATE}","content":"${PRIVATE}"}`);
+  await client.refused({ type: 'user.message', session_id: PRIVATE, content: PRIVATE });
   await client.close();
   server.term();
   await within(server.exited, EXIT_MS, 'the program runs on');
