@@ -1,5 +1,16 @@
-import { LogUnavailable } from '../../server/ports/event-log.js';
+import { type EventLog, LogUnavailable } from '../../server/ports/event-log.js';
 import { closed, opened, say, startRoom, type TestRoom, words } from './support.js';
+
+/** A log whose disk is full while `isBroken` says so. */
+function refusingWhile(log: EventLog, isBroken: () => boolean): EventLog {
+  return new Proxy(log, {
+    get(target, name) {
+      if (name === 'append' && isBroken()) return () => Promise.reject(new LogUnavailable('store_failed', 'disk full'));
+      const value = Reflect.get(target, name) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
 
 let t: TestRoom;
 afterEach(() => t.stop());
@@ -162,15 +173,7 @@ describe('when the store fails', () => {
   it('[CMD-3] the outcome is unknown, watchers are sent away, and the same id works afterwards', async () => {
     let isBroken = false;
     t = await startRoom({
-      wrapLog: (log) =>
-        new Proxy(log, {
-          get(target, name) {
-            if (name === 'append' && isBroken)
-              return () => Promise.reject(new LogUnavailable('store_failed', 'disk full'));
-            const value = Reflect.get(target, name) as unknown;
-            return typeof value === 'function' ? value.bind(target) : value;
-          },
-        }),
+      wrapLog: (log) => refusingWhile(log, () => isBroken),
     });
     const { id } = await t.create();
     const { sink } = await t.watch(id);
@@ -197,15 +200,7 @@ describe('when the store fails in the middle of a turn', () => {
   it('[TURN-1] the turn goes on as soon as the store answers again, watched or not', async () => {
     let isBroken = false;
     t = await startRoom({
-      wrapLog: (log) =>
-        new Proxy(log, {
-          get(target, name) {
-            if (name === 'append' && isBroken)
-              return () => Promise.reject(new LogUnavailable('store_failed', 'disk full'));
-            const value = Reflect.get(target, name) as unknown;
-            return typeof value === 'function' ? value.bind(target) : value;
-          },
-        }),
+      wrapLog: (log) => refusingWhile(log, () => isBroken),
     });
     const { id } = await t.create();
     const { sink } = await t.watch(id);
