@@ -45,8 +45,13 @@ export interface DeskDeps {
   readonly commit: (outcome: Outcome) => Promise<void>;
 }
 
-/** The first answer to a command that is not new. */
-type Known = Promise<Accepted> | undefined;
+/** What memory says of a command. */
+interface Asked {
+  /** Taken once: a body may hold megabytes of images. */
+  readonly bodyHash: string;
+  /** The first answer, where the command is not new. */
+  readonly answer: Promise<Accepted> | undefined;
+}
 
 export class CommandDesk {
   readonly #deps: DeskDeps;
@@ -88,7 +93,7 @@ export class CommandDesk {
   /** Resolves when the commands were stepped; `done`, when they took effect. */
   async #enter(commands: readonly TurnCommand[], caller: Caller): Promise<{ done: Promise<readonly Carried[]> }> {
     const known = await this.#findKnown(commands, caller);
-    const isNew = known.some((answer) => answer === undefined);
+    const isNew = known.some(({ answer }) => answer === undefined);
     const hold = isNew ? await this.#holdFor(commands, known, caller) : undefined;
     const { outcome, fates } = this.#stepWith(hold, () => this.#stepAll(commands, known, caller, hold));
     const committed = isNew ? this.#deps.commit({ ...outcome, requestId: caller.requestId }) : Promise.resolve();
@@ -98,21 +103,22 @@ export class CommandDesk {
       return fate;
     });
     fates.forEach((fate, at) => {
-      const command = commands[at];
-      if (command && !(fate instanceof Promise) && !fate.accepted.duplicate)
-        this.#remember(command, fate.accepted, committed, caller);
+      const [command, asked] = [commands[at], known[at]];
+      if (command && asked && !(fate instanceof Promise) && !fate.accepted.duplicate)
+        this.#remember(command, asked.bodyHash, fate.accepted, committed, caller);
     });
     return { done: Promise.all(carried) };
   }
 
-  async #findKnown(commands: readonly TurnCommand[], caller: Caller): Promise<Known[]> {
-    const known: Known[] = [];
+  async #findKnown(commands: readonly TurnCommand[], caller: Caller): Promise<Asked[]> {
+    const known: Asked[] = [];
     for (const [at, command] of commands.entries()) {
       try {
-        const twin = commands.slice(0, at).find((earlier) => earlier.id === command.id);
-        if (twin && toBodyHash(twin) !== toBodyHash(command)) throw new MidstreamError('idempotency_conflict');
-        const found = await this.#deps.memory.find(caller.principal, command.id, toBodyHash(command));
-        known.push(found && Promise.resolve(found));
+        const bodyHash = toBodyHash(command);
+        const twin = known[commands.findIndex((earlier) => earlier.id === command.id)];
+        if (twin && twin.bodyHash !== bodyHash) throw new MidstreamError('idempotency_conflict');
+        const found = await this.#deps.memory.find(caller.principal, command.id, bodyHash);
+        known.push({ bodyHash, answer: found && Promise.resolve(found) });
       } catch (error) {
         throw new Refused(at, error);
       }
@@ -123,7 +129,7 @@ export class CommandDesk {
   /** Steps on a state of its own, so that a refusal leaves nothing behind. */
   #stepAll(
     commands: readonly TurnCommand[],
-    known: readonly Known[],
+    known: readonly Asked[],
     caller: Caller,
     hold: Hold | undefined,
   ): { outcome: Outcome; fates: (Carried | Promise<Accepted>)[] } {
@@ -135,7 +141,8 @@ export class CommandDesk {
     const answers: CommandAnswer[] = [];
     const fates: (Carried | Promise<Accepted>)[] = [];
     for (const [at, command] of commands.entries()) {
-      const before = known[at] ?? toTwin(commands, fates, at);
+      const asked = known[at] as Asked;
+      const before = asked.answer ?? toTwin(commands, fates, at);
       if (before) {
         fates.push(before);
         continue;
@@ -148,25 +155,31 @@ export class CommandDesk {
       records.push(...next.records);
       effects.push(...next.effects);
       const accepted = toAccepted(next.reply);
-      answers.push(toAnswer(state.sessionId, command, caller, accepted, clock.now()));
+      answers.push(toAnswer(state.sessionId, command, asked.bodyHash, caller, accepted, clock.now()));
       fates.push({ accepted, echo: echoOf(next.records, accepted.applied_at_seq) });
     }
     return { outcome: { state, records, effects, answers }, fates };
   }
 
-  #remember(command: TurnCommand, accepted: Accepted, committed: Promise<void>, caller: Caller): void {
+  #remember(
+    command: TurnCommand,
+    bodyHash: string,
+    accepted: Accepted,
+    committed: Promise<void>,
+    caller: Caller,
+  ): void {
     const { memory, logger } = this.#deps;
     const answer = committed.then(() => accepted);
-    memory.remember(caller.principal, command.id, { bodyHash: toBodyHash(command), answer });
+    memory.remember(caller.principal, command.id, { bodyHash, answer });
     const { turn_id } = accepted.result;
     const { requestId: request_id, principal } = caller;
     logger.info('command accepted', { request_id, command: command.type, turn_id, user_id: principal.user_id });
   }
 
   /** Where a message would start a turn, its first request is paid for before it is accepted. */
-  async #holdFor(commands: readonly TurnCommand[], known: readonly Known[], caller: Caller): Promise<Hold | undefined> {
+  async #holdFor(commands: readonly TurnCommand[], known: readonly Asked[], caller: Caller): Promise<Hold | undefined> {
     const { state, context, runner } = this.#deps;
-    const message = commands.find((command, at) => command.type === 'user.message' && !known[at]);
+    const message = commands.find((command, at) => command.type === 'user.message' && !known[at]?.answer);
     const { turn, queue, agent, sessionId } = state();
     if (message?.type !== 'user.message' || turn || queue.length > 0 || context().draining) return undefined;
     const { user_id: userId, org_id: orgId, roles } = caller.principal;
@@ -219,6 +232,7 @@ function toTwin(
 function toAnswer(
   sessionId: string,
   command: TurnCommand,
+  bodyHash: string,
   caller: Caller,
   accepted: Accepted,
   acceptedAt: number,
@@ -229,7 +243,7 @@ function toAnswer(
     userId,
     orgId,
     commandId: command.id,
-    bodyHash: toBodyHash(command),
+    bodyHash,
     appliedAtSeq: accepted.applied_at_seq,
     result: accepted.result,
     acceptedAt,
