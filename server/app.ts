@@ -2,27 +2,24 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createInputValidator } from './adapters/ajv/index.js';
-import { createAnthropicModel } from './adapters/anthropic/index.js';
-import { createApiKeyVerifier, createCredentialVerifier } from './adapters/api-keys/index.js';
-import { createDevVerifier, LOCAL } from './adapters/dev/index.js';
-import { openEmbeddedStore } from './adapters/embedded/index.js';
+import { LOCAL } from './adapters/dev/index.js';
 import { createFunctionTools, type FunctionTool } from './adapters/function-tools/index.js';
 import { createHttpTools } from './adapters/http-tools/index.js';
-import { createJwtVerifier, fixedKeys, type KeySource, RemoteKeys, secretKey } from './adapters/jose/index.js';
-import { createScriptedModel, type Script } from './adapters/scripted/index.js';
 import { createNewId, systemClock } from './adapters/system/index.js';
 import { createLogger } from './adapters/winston/index.js';
-import type { Config, JwtConfig } from './config/index.js';
+import { chooseModel, type ModelKind, type ModelOverrides } from './compose/model.js';
+import { factsOf, toNamedAgents, toPolicy } from './compose/policy.js';
+import { scheduleSweep } from './compose/retention.js';
+import { openStores } from './compose/stores.js';
+import { createVerifier } from './compose/verifier.js';
+import type { Config } from './config/index.js';
 import { matchesAny } from './core/patterns.js';
-import { OPEN_POLICY, type Policy } from './core/permissions.js';
-import { FREE_MODEL, type ModelFacts, toModelFacts } from './core/prices.js';
-import type { Clock, Timer } from './ports/clock.js';
+import { FREE_MODEL } from './core/prices.js';
+import type { Clock } from './ports/clock.js';
 import type { Logger } from './ports/logger.js';
-import type { Model } from './ports/model.js';
-import type { TokenVerifier } from './ports/token-verifier.js';
 import { createPolicyReload } from './policy-reload.js';
 import { createAuditTrail } from './session/audit-trail.js';
-import { createDirectory, type Directory } from './session/directory.js';
+import { createDirectory } from './session/directory.js';
 import { createSessionRoom } from './session/session-room.js';
 import { createToolCatalog } from './session/tool-catalog.js';
 import { createHttpApp, type Page, type Probes } from './transports/http/index.js';
@@ -31,13 +28,9 @@ import { createOriginPolicy } from './transports/origin-policy.js';
 import { createSseStreams } from './transports/sse/index.js';
 import { createWsTransport } from './transports/ws/index.js';
 
-export interface AppOverrides {
+export interface AppOverrides extends ModelOverrides {
   /** Server tools as functions, beside the HTTP tools of the configuration. */
   readonly tools?: readonly FunctionTool[];
-  /** In place of the model that the configuration names. */
-  readonly model?: Model;
-  /** For the scripted model, where there is no key. */
-  readonly script?: Script;
   readonly logger?: Logger;
   readonly clock?: Clock;
   /** How long an approval may take; 10 minutes by default. */
@@ -50,7 +43,7 @@ export interface App {
   /** Where it listens: `http://127.0.0.1:8080`. */
   readonly url: string;
   readonly port: number;
-  readonly modelKind: 'anthropic' | 'scripted' | 'given';
+  readonly modelKind: ModelKind;
   /**
    * Takes the roles of another configuration, or of the one that the function reads: all of them or none. What is
    * decided from then on is decided by them; what a running turn was offered stays. Everything else of a configuration
@@ -65,9 +58,6 @@ export interface App {
   close(drainMs?: number): Promise<void>;
 }
 
-const SCRIPTED = 'scripted';
-const RETENTION_SWEEP_MS = 3_600_000;
-const DAY_MS = 86_400_000;
 const RECONNECT_AFTER_MS = 1_000;
 
 /** Opens the store, takes up unfinished turns and listens. Rejects where the store or the address can't be had. */
@@ -80,19 +70,13 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const httpTools = createHttpTools(config.tools, { logger });
   const tools = createToolCatalog([httpTools, createFunctionTools(overrides.tools ?? [])]);
   const { model, kind: modelKind, close: closeModel } = chooseModel(config, overrides, logger);
+  const stores = await openStores(config, clock, logger);
   const directory = createDirectory(config.auth.mode === 'dev' ? [LOCAL] : []);
   const { verifier, keys } = createVerifier(config, directory, clock, logger);
-
-  const { dataDir, fsync } = config;
-  const store = await openEmbeddedStore({ dataDir, fsync, logger, now: () => clock.now() });
-  const audit = createAuditTrail(store.audit, logger);
+  const audit = createAuditTrail(stores.audit, logger);
   const room = createSessionRoom({
-    log: store.log,
-    sessions: store.sessions,
-    leases: store.leases,
+    ...stores,
     audit,
-    calls: store.calls,
-    ledger: store.ledger,
     budgets: { roles: config.roles, org: config.orgBudget },
     model,
     tools,
@@ -118,10 +102,6 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const streams = createSseStreams({ clock });
   const probes: Probes = { version: overrides.version ?? '0.0.0', ready: () => readiness() };
   const readiness = async (): ReturnType<Probes['ready']> => {
-    const storeCheck = await store.sessions.ping().then(
-      () => ({ ok: true, detail: `embedded store in ${config.dataDir}` }),
-      (error: unknown) => ({ ok: false, detail: String(error) }),
-    );
     const drain = { ok: !room.api.draining, detail: room.api.draining ? 'going down' : 'serving' };
     const auth = verifier.required
       ? (keys?.status() ?? { ok: true, detail: 'API keys' })
@@ -129,7 +109,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
           ok: true,
           detail: config.auth.remote ? 'dev: EVERYBODY who reaches this address is an administrator' : 'dev',
         };
-    const checks = { store: storeCheck, upstream: model.status(), drain, auth };
+    const checks = { ...(await stores.check()), upstream: model.status(), drain, auth };
     return { ok: Object.values(checks).every((check) => check.ok), checks };
   };
   const wsTransport = createWsTransport({
@@ -166,7 +146,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   } catch (error) {
     keys?.close();
     await room.close();
-    await store.close();
+    await stores.close();
     throw error;
   }
   const sweep = scheduleSweep(config, clock, room.sweep, logger);
@@ -187,7 +167,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     await closed;
     lastCall.cancel();
     await room.close();
-    await store.close();
+    await stores.close();
     await closeModel?.();
     await httpTools.close();
   };
@@ -211,113 +191,6 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   };
 }
 
-interface ChosenModel {
-  readonly model: Model;
-  readonly kind: App['modelKind'];
-  readonly close?: () => Promise<void>;
-}
-
-function chooseModel(config: Config, overrides: AppOverrides, logger: Logger): ChosenModel {
-  if (overrides.model) return { model: overrides.model, kind: 'given' };
-  const { apiKey, baseUrl } = config.anthropic;
-  if (!apiKey || overrides.script) {
-    const model = createScriptedModel(overrides.script ? { script: overrides.script } : {});
-    return { model, kind: 'scripted' };
-  }
-  const { limits } = config;
-  const model = createAnthropicModel({ apiKey: apiKey.reveal(), ...(baseUrl && { baseURL: baseUrl }), limits, logger });
-  return { model, kind: 'anthropic', close: () => model.close() };
-}
-
-interface ChosenVerifier {
-  readonly verifier: TokenVerifier;
-  /** Where tokens are verified: what with. */
-  readonly keys?: KeySource;
-}
-
-function createVerifier({ auth }: Config, directory: Directory, clock: Clock, logger: Logger): ChosenVerifier {
-  if (auth.mode === 'dev') return { verifier: createDevVerifier() };
-  const { jwt, apiKeys } = auth;
-  const keys = jwt && createKeySource(jwt, clock, logger);
-  const chosen = createCredentialVerifier({
-    token: jwt && keys && createJwtVerifier({ ...jwt, keys, claims: toClaimRules(jwt), clock, logger }),
-    apiKey: apiKeys.length > 0 ? createApiKeyVerifier(apiKeys) : undefined,
-  });
-  const verifier: TokenVerifier = {
-    required: true,
-    // Whatever it was asked for, the roles of the last credential verified are the ones that count (TOOL-1).
-    async verify(credential) {
-      const identity = await chosen.verify(credential);
-      directory.saw(identity.principal);
-      return identity;
-    },
-  };
-  return { verifier, ...(keys && { keys }) };
-}
-
-const toClaimRules = ({ rolesClaim, orgClaim, defaultOrg }: JwtConfig) => ({
-  names: { roles: rolesClaim, org: orgClaim },
-  defaultOrg,
-});
-
-function createKeySource({ keys }: JwtConfig, clock: Clock, logger: Logger): KeySource {
-  if (keys.kind === 'file') return fixedKeys(keys.keySet);
-  if (keys.kind === 'secret') return secretKey(keys.secret.reveal());
-  const remote = new RemoteKeys({ url: keys.url, clock, logger });
-  // Not waited for: an issuer that is away must not keep a server from starting; `/ready` tells.
-  void remote.start();
-  return remote;
-}
-
-/** The scripted model goes by its own name, so that nobody takes its answers, or its price, for a real one's. */
-function toNamedAgents(config: Config, kind: App['modelKind']) {
-  const agents = Object.entries(config.agents).map(([name, agent]) => [
-    name,
-    {
-      ...agent,
-      system: agent.system ?? null,
-      tools: [...agent.tools],
-      model: kind === 'scripted' ? SCRIPTED : agent.model,
-    },
-  ]);
-  return Object.fromEntries(agents);
-}
-
-/** Roles name real models; the scripted one, which costs nothing, is open to all of them. */
-function toPolicy(config: Config, kind: App['modelKind']): Policy {
-  // Roles come from tokens: one named like a property that every object has must find nothing.
-  return Object.assign(Object.create(null) as Policy, toRoles(config, kind));
-}
-
-function toRoles({ roles }: Config, kind: App['modelKind']): Policy {
-  if (!roles) return OPEN_POLICY;
-  if (kind !== 'scripted') return roles;
-  const open = Object.entries(roles).map(([name, role]) => [
-    name,
-    { ...role, models: [...(role.models ?? []), SCRIPTED] },
-  ]);
-  return Object.fromEntries(open) as Policy;
-}
-
-/** What the configuration says of a model's price comes before what we know. */
-function factsOf(config: Config, model: string): ModelFacts {
-  const known = toModelFacts(model);
-  const price = Object.hasOwn(config.prices, model) ? config.prices[model] : undefined;
-  if (!price) return known;
-  const perToken = (usdPerMillion: number): number => Math.round(usdPerMillion * 1_000);
-  const input = perToken(price.input);
-  return {
-    ...known,
-    isPriced: true,
-    price: {
-      input,
-      cacheWrite: price.cache_write === undefined ? Math.ceil(input * 1.25) : perToken(price.cache_write),
-      cacheRead: price.cache_read === undefined ? input : perToken(price.cache_read),
-      output: perToken(price.output),
-    },
-  };
-}
-
 function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
@@ -326,28 +199,6 @@ function listen(server: Server, host: string, port: number): Promise<void> {
       resolve();
     });
   });
-}
-
-function scheduleSweep(
-  config: Config,
-  clock: Clock,
-  sweep: (cut: { sessionsBefore?: number; eventsBefore?: number; auditBefore?: number }) => Promise<void>,
-  logger: Logger,
-): Timer | undefined {
-  const { session_days: sessionDays, event_days: eventDays, audit_days: auditDays } = config.retention;
-  if (sessionDays === undefined && eventDays === undefined && auditDays === undefined) return undefined;
-  let timer: Timer;
-  const run = async (): Promise<void> => {
-    const now = clock.now();
-    await sweep({
-      ...(sessionDays !== undefined && { sessionsBefore: now - sessionDays * DAY_MS }),
-      ...(eventDays !== undefined && { eventsBefore: now - eventDays * DAY_MS }),
-      ...(auditDays !== undefined && { auditBefore: now - auditDays * DAY_MS }),
-    }).catch((error: unknown) => logger.error('the retention sweep failed', { error }));
-    timer = clock.schedule(RETENTION_SWEEP_MS, () => void run());
-  };
-  timer = clock.schedule(0, () => void run());
-  return { cancel: () => timer.cancel() };
 }
 
 const toUrlHost = (host: string): string => (host.includes(':') ? `[${host}]` : host);
