@@ -4,11 +4,13 @@ import type { Config } from '../config/index.js';
 import type { AuditLog } from '../ports/audit-log.js';
 import type { CallMemory } from '../ports/call-memory.js';
 import type { Clock } from '../ports/clock.js';
+import type { DirectoryStore } from '../ports/directory-store.js';
 import type { EventLog } from '../ports/event-log.js';
 import type { Leases } from '../ports/lease.js';
 import type { Ledger } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { SessionStore } from '../ports/session-store.js';
+import type { TicketStore } from '../ports/ticket-store.js';
 
 export interface StoreCheck {
   readonly ok: boolean;
@@ -22,6 +24,8 @@ export interface Stores {
   readonly ledger: Ledger;
   readonly audit: AuditLog;
   readonly calls: CallMemory;
+  readonly tickets: TicketStore;
+  readonly directory: DirectoryStore;
   /** Whether each store answers, by name. Never rejects. */
   check(): Promise<Readonly<Record<string, StoreCheck>>>;
   close(): Promise<void>;

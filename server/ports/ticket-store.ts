@@ -4,7 +4,7 @@ import type { Identity } from './token-verifier.js';
 export interface TicketStore {
   /**
    * Keeps what a ticket stands for, under a digest of it: whoever reads the store can't use one. On every node when it
-   * resolves. Rejects where the store can't be reached.
+   * resolves. Rejects where the store can't be reached, and with `overloaded` where it is full.
    */
   put(digest: string, identity: Identity, lifeMs: number): Promise<void>;
   /**

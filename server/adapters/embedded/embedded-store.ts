@@ -2,23 +2,27 @@
 import { randomUUID } from 'node:crypto';
 import type { AuditLog } from '../../ports/audit-log.js';
 import type { CallMemory } from '../../ports/call-memory.js';
+import type { DirectoryStore } from '../../ports/directory-store.js';
 import type { EventLog } from '../../ports/event-log.js';
 import type { Leases } from '../../ports/lease.js';
 import { type Ledger, LEDGER_TIMES } from '../../ports/ledger.js';
 import type { Logger } from '../../ports/logger.js';
 import type { SessionStore } from '../../ports/session-store.js';
+import type { TicketStore } from '../../ports/ticket-store.js';
 import { AnswerTable } from './answer-table.js';
 import { AuditTable } from './audit-table.js';
 import { readBootIdentity } from './boot-identity.js';
 import { CallTable } from './call-table.js';
 import { Database } from './database.js';
 import { DeltaTable } from './delta-table.js';
+import { DirectoryTable } from './directory-table.js';
 import { EmbeddedEventLog } from './embedded-event-log.js';
 import { EmbeddedLeases } from './embedded-leases.js';
 import { EmbeddedLedger } from './embedded-ledger.js';
 import { EmbeddedSessionStore } from './embedded-session-store.js';
 import { GroupCommit } from './group-commit.js';
 import { LedgerTable } from './ledger-table.js';
+import { MemoryTickets } from './memory-tickets.js';
 import { Retention } from './retention.js';
 import { beginRun, markRun } from './run-record.js';
 import { SessionWriters } from './session-writers.js';
@@ -55,6 +59,9 @@ export interface EmbeddedStore {
   readonly ledger: Ledger;
   readonly audit: AuditLog;
   readonly calls: CallMemory;
+  /** In memory: they live for seconds, and a server that starts knows none. */
+  readonly tickets: TicketStore;
+  readonly directory: DirectoryStore;
   /** Flushes what is pending, marks the directory as cleanly closed and gives it free. Calling it again is harmless. */
   close(): Promise<void>;
 }
@@ -124,6 +131,8 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
     ledger,
     audit,
     calls,
+    tickets: new MemoryTickets(now),
+    directory: new DirectoryTable(database, commits, now),
     close,
   };
 }

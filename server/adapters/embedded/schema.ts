@@ -126,6 +126,23 @@ export const MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX calls_by_age ON calls (claimed_at);
   `,
+  `
+  -- Of the last credential verified for each user.
+  CREATE TABLE directory_roles (
+    org_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    PRIMARY KEY (org_id, user_id)
+  ) WITHOUT ROWID;
+
+  CREATE TABLE revocations (
+    org_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (org_id, kind, id)
+  ) WITHOUT ROWID;
+  `,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
