@@ -5,9 +5,16 @@ export interface UserName {
   readonly orgId: string;
 }
 
-export interface RolesChange extends UserName {
-  readonly kind: 'roles';
+/** Roles, and what is known of the credential that named them: whatever revokes it takes them away. */
+export interface SeenRoles {
   readonly roles: readonly string[];
+  /** As in `Identity`. */
+  readonly issuedAt?: number | undefined;
+  readonly credentialId?: string | undefined;
+}
+
+export interface RolesChange extends UserName, SeenRoles {
+  readonly kind: 'roles';
 }
 
 export interface Revocation {
@@ -32,9 +39,9 @@ export interface Following {
 
 export interface DirectoryStore {
   /** The last call, of all nodes, stands. Rejects where the store can't be reached. */
-  putRoles(user: UserName, roles: readonly string[]): Promise<void>;
+  putRoles(user: UserName, seen: SeenRoles): Promise<void>;
   /** Undefined where this user was never seen. Rejects where the store can't be reached. */
-  rolesOf(user: UserName): Promise<readonly string[] | undefined>;
+  rolesOf(user: UserName): Promise<SeenRoles | undefined>;
   /**
    * Durable when it resolves, and then told to every node that follows within `DIRECTORY_TIMES.staleMs`. Revoking again
    * moves `at` on. Rejects where the store can't be reached.

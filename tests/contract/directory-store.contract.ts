@@ -20,6 +20,7 @@ export interface DirectoryStoreHarness {
 }
 
 const ADA = { userId: 'ada', orgId: 'acme' };
+const BOB = { userId: 'bob', orgId: 'acme' };
 const USER: Omit<Revocation, 'at'> = { kind: 'revoked_user', orgId: 'acme', id: 'ada' };
 const KEY: Omit<Revocation, 'at'> = { kind: 'revoked_key', orgId: 'acme', id: 'ci' };
 
@@ -83,11 +84,12 @@ export function describeDirectoryStore(name: string, createHarness: () => Direct
 
     it('[TOOL-1] keeps the last roles of each user of each org, for every node', async () => {
       expect(await there.rolesOf(ADA)).toBeUndefined();
-      await here.putRoles(ADA, ['analyst']);
-      await there.putRoles(ADA, ['admin', 'näher']);
-      await here.putRoles({ userId: 'bob', orgId: 'acme' }, []);
-      expect(await here.rolesOf(ADA)).toEqual(['admin', 'näher']);
-      expect(await there.rolesOf({ userId: 'bob', orgId: 'acme' })).toEqual([]);
+      await here.putRoles(ADA, { roles: ['analyst'], issuedAt: 7, credentialId: 'jti-1' });
+      await there.putRoles(ADA, { roles: ['admin', 'näher'] });
+      await here.putRoles(BOB, { roles: [], issuedAt: Date.UTC(2026, 0, 1), credentialId: 'ci' });
+      // Nothing of the credential before stays.
+      expect(await here.rolesOf(ADA)).toEqual({ roles: ['admin', 'näher'] });
+      expect(await there.rolesOf(BOB)).toEqual({ roles: [], issuedAt: Date.UTC(2026, 0, 1), credentialId: 'ci' });
       expect(await there.rolesOf({ userId: 'ada', orgId: 'other' })).toBeUndefined();
     });
 
@@ -98,18 +100,20 @@ export function describeDirectoryStore(name: string, createHarness: () => Direct
         { userId: 'c}', orgId: '{a' },
         { userId: '__proto__', orgId: 'a' },
       ];
-      await Promise.all(twins.map((twin, n) => here.putRoles(twin, [`role-${n}`])));
-      for (const [n, twin] of twins.entries()) expect(await there.rolesOf(twin)).toEqual([`role-${n}`]);
+      await Promise.all(twins.map((twin, n) => here.putRoles(twin, { roles: [`role-${n}`] })));
+      for (const [n, twin] of twins.entries()) expect(await there.rolesOf(twin)).toEqual({ roles: [`role-${n}`] });
     });
 
     it('[TOOL-1] tells every node that follows of new roles, in their order', async () => {
       const [near, far] = [await follow(here), await follow(there)];
-      for (const role of ['one', 'two', 'three']) await here.putRoles(ADA, [role]);
+      for (const role of ['one', 'two', 'three'])
+        await here.putRoles(ADA, { roles: [role], issuedAt: 7, credentialId: 'jti-1' });
       for (const told of [near, far]) {
         await told.until(isRoles('three'));
         const roles = told.changes.flatMap((change) => (change.kind === 'roles' ? change.roles : []));
         expect([...new Set(roles)]).toEqual(['one', 'two', 'three']);
-        expect(told.changes[0]).toEqual({ kind: 'roles', ...ADA, roles: ['one'] });
+        const first = { kind: 'roles', ...ADA, roles: ['one'], issuedAt: 7, credentialId: 'jti-1' };
+        expect(told.changes[0]).toEqual(first);
       }
     });
 
@@ -145,17 +149,17 @@ export function describeDirectoryStore(name: string, createHarness: () => Direct
     });
 
     it('keeps what was revoked and the roles when it is opened again', async () => {
-      await here.putRoles(ADA, ['analyst']);
+      await here.putRoles(ADA, { roles: ['analyst'] });
       const revocation = await here.revoke(KEY);
       here = await harness.reopen();
-      expect(await here.rolesOf(ADA)).toEqual(['analyst']);
+      expect(await here.rolesOf(ADA)).toEqual({ roles: ['analyst'] });
       expect((await follow(here)).changes).toEqual([revocation]);
     });
 
     it('tells nothing more once it is no longer followed', async () => {
       const [gone, stays] = [await follow(there), await follow(there)];
       await gone.following.close();
-      await here.putRoles(ADA, ['analyst']);
+      await here.putRoles(ADA, { roles: ['analyst'] });
       await stays.until(isRoles('analyst'));
       expect(gone.changes).toEqual([]);
     });
@@ -167,7 +171,7 @@ export function describeDirectoryStore(name: string, createHarness: () => Direct
           const node = n % 2 === 0 ? here : there;
           return n % 5 === 0
             ? node.revoke({ ...KEY, id: `key-${n}` })
-            : node.putRoles({ ...ADA, userId: `u${n}` }, ['r']);
+            : node.putRoles({ ...ADA, userId: `u${n}` }, { roles: ['r'] });
         }),
       );
       for (let n = 0; n < 100; n++)

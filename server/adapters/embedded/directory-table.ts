@@ -1,5 +1,12 @@
 /** The directory on SQLite: the roles of users, and what was revoked; told to whoever follows once it is durable. */
-import type { DirectoryChange, DirectoryStore, Following, Revocation, UserName } from '../../ports/directory-store.js';
+import type {
+  DirectoryChange,
+  DirectoryStore,
+  Following,
+  Revocation,
+  SeenRoles,
+  UserName,
+} from '../../ports/directory-store.js';
 import type { Database, Statement } from './database.js';
 import type { GroupCommit } from './group-commit.js';
 
@@ -10,7 +17,7 @@ export class DirectoryTable implements DirectoryStore {
   readonly #now: () => number;
   readonly #followers = new Set<(change: DirectoryChange) => void>();
   readonly #putRoles: Statement;
-  readonly #rolesOf: Statement<[roles: string]>;
+  readonly #rolesOf: Statement<[seen: string]>;
   readonly #revoke: Statement<[at: number]>;
   readonly #revocations: Statement<RevocationRow>;
 
@@ -18,9 +25,9 @@ export class DirectoryTable implements DirectoryStore {
     this.#commits = commits;
     this.#now = now;
     this.#putRoles = database.prepare(
-      'INSERT OR REPLACE INTO directory_roles (org_id, user_id, roles) VALUES (?, ?, ?)',
+      'INSERT OR REPLACE INTO directory_roles (org_id, user_id, seen) VALUES (?, ?, ?)',
     );
-    this.#rolesOf = database.prepare('SELECT roles FROM directory_roles WHERE org_id = ? AND user_id = ?');
+    this.#rolesOf = database.prepare('SELECT seen FROM directory_roles WHERE org_id = ? AND user_id = ?');
     // Never back: a clock that jumped must not bring credentials to life again.
     this.#revoke = database.prepare(
       `INSERT INTO revocations (org_id, kind, id, at) VALUES (?, ?, ?, ?)
@@ -29,15 +36,15 @@ export class DirectoryTable implements DirectoryStore {
     this.#revocations = database.prepare('SELECT kind, org_id, id, at FROM revocations');
   }
 
-  async putRoles({ userId, orgId }: UserName, roles: readonly string[]): Promise<void> {
-    const json = JSON.stringify(roles);
-    await this.#commits.run(() => this.#putRoles.run(orgId, userId, json), 'relaxed');
-    this.#tell({ kind: 'roles', userId, orgId, roles });
+  async putRoles({ userId, orgId }: UserName, { roles, issuedAt, credentialId }: SeenRoles): Promise<void> {
+    const seen: SeenRoles = { roles, issuedAt, credentialId };
+    await this.#commits.run(() => this.#putRoles.run(orgId, userId, JSON.stringify(seen)), 'relaxed');
+    this.#tell({ kind: 'roles', userId, orgId, ...seen });
   }
 
-  async rolesOf({ userId, orgId }: UserName): Promise<readonly string[] | undefined> {
+  async rolesOf({ userId, orgId }: UserName): Promise<SeenRoles | undefined> {
     const row = this.#rolesOf.first(orgId, userId);
-    return row && (JSON.parse(row[0]) as string[]);
+    return row && (JSON.parse(row[0]) as SeenRoles);
   }
 
   async revoke({ kind, orgId, id }: Omit<Revocation, 'at'>): Promise<Revocation> {

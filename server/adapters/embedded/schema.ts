@@ -131,7 +131,8 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE directory_roles (
     org_id TEXT NOT NULL,
     user_id TEXT NOT NULL,
-    roles TEXT NOT NULL,
+    -- JSON: the roles, and which credential named them.
+    seen TEXT NOT NULL,
     PRIMARY KEY (org_id, user_id)
   ) WITHOUT ROWID;
 
