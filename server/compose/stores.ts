@@ -1,5 +1,5 @@
 /** Where state is kept, port by port: the embedded store on one machine. */
-import { openEmbeddedStore } from '../adapters/embedded/index.js';
+import { EmbeddedRates, EmbeddedSeats, openEmbeddedStore } from '../adapters/embedded/index.js';
 import type { Config } from '../config/index.js';
 import type { AuditLog } from '../ports/audit-log.js';
 import type { CallMemory } from '../ports/call-memory.js';
@@ -9,8 +9,10 @@ import type { EventLog } from '../ports/event-log.js';
 import type { Leases } from '../ports/lease.js';
 import type { Ledger } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
+import type { RateLimiter } from '../ports/rate-limiter.js';
 import type { SessionStore } from '../ports/session-store.js';
 import type { TicketStore } from '../ports/ticket-store.js';
+import type { TurnSeats } from '../ports/turn-seats.js';
 
 export interface StoreCheck {
   readonly ok: boolean;
@@ -26,6 +28,8 @@ export interface Stores {
   readonly calls: CallMemory;
   readonly tickets: TicketStore;
   readonly directory: DirectoryStore;
+  readonly rates: RateLimiter;
+  readonly seats: TurnSeats;
   /** Whether each store answers, by name. Never rejects. */
   check(): Promise<Readonly<Record<string, StoreCheck>>>;
   close(): Promise<void>;
@@ -37,6 +41,8 @@ export async function openStores(config: Config, clock: Clock, logger: Logger): 
   const embedded = await openEmbeddedStore({ dataDir, fsync, logger, now: () => clock.now() });
   return {
     ...embedded,
+    rates: new EmbeddedRates(() => clock.now()),
+    seats: new EmbeddedSeats(() => clock.now()),
     check: async () => ({ store: await checkStore(() => embedded.sessions.ping(), `embedded store in ${dataDir}`) }),
     close: () => embedded.close(),
   };
