@@ -1,0 +1,7 @@
+/** The Redis adapters: what several nodes share. */
+export { RedisConnection, type RedisConnectionOptions, RedisUnavailable } from './redis-connection.js';
+export { RedisDirectory } from './redis-directory.js';
+export { RedisRates } from './redis-rates.js';
+export { RedisSeats } from './redis-seats.js';
+export { RedisTickets } from './redis-tickets.js';
+export { parseRedisUrl } from './redis-url.js';

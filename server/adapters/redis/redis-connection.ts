@@ -1,0 +1,171 @@
+/** One connection to Redis, standalone, Sentinel or Cluster: scripts, messages, and errors that say whether it is away. */
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import type { Logger } from '../../ports/logger.js';
+import { describeTarget, parseRedisUrl, type RedisTarget } from './redis-url.js';
+import { type Script, textOf } from './scripts.js';
+
+export interface RedisConnectionOptions {
+  /** See `parseRedisUrl`. Never logged. */
+  readonly url: string;
+  readonly logger?: Logger | undefined;
+  /** How long a command may take, in milliseconds; 2,000 by default. */
+  readonly commandTimeoutMs?: number;
+  /** In place of the time of Redis, for tests: milliseconds since 1970. */
+  readonly now?: () => number;
+}
+
+/** Redis did not do it, and may have: it is away, is not the master, is full, or did not answer in time. */
+export class RedisUnavailable extends Error {
+  override readonly name = 'RedisUnavailable';
+}
+
+type Argument = string | number;
+
+const DEFAULT_COMMAND_TIMEOUT_MS = 2_000;
+const MAX_RECONNECT_MS = 2_000;
+/** Replies that say the server can't do it now, whatever it was asked. */
+const AWAY = /^(READONLY|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|OOM|MISCONF|BUSY|NOAUTH|WRONGPASS)\b/;
+
+export class RedisConnection {
+  /** Where it is, without the secret. */
+  readonly description: string;
+  readonly client: Redis | Cluster;
+  readonly #now: (() => number) | undefined;
+  readonly #listeners = new Map<string, Set<(message: string) => void>>();
+
+  private constructor(target: RedisTarget, options: RedisConnectionOptions) {
+    this.description = describeTarget(target);
+    this.#now = options.now;
+    this.client = createClient(target, options.commandTimeoutMs ?? DEFAULT_COMMAND_TIMEOUT_MS);
+    this.client.on('message', (channel: string, message: string) => {
+      for (const listener of this.#listeners.get(channel) ?? []) listener(message);
+    });
+    let isAway = false;
+    this.client.on('error', (error: Error) => {
+      if (!isAway) options.logger?.warn('Redis can’t be reached', { redis: this.description, reason: reasonOf(error) });
+      isAway = true;
+    });
+    this.client.on('ready', () => {
+      if (isAway) options.logger?.info('Redis is back', { redis: this.description });
+      isAway = false;
+    });
+  }
+
+  /** Rejects with `RedisUnavailable` where it can't be reached; afterwards it reconnects by itself. */
+  static async open(options: RedisConnectionOptions): Promise<RedisConnection> {
+    const connection = new RedisConnection(parseRedisUrl(options.url), options);
+    try {
+      await connection.client.connect();
+      await connection.ping();
+    } catch (error) {
+      connection.client.disconnect();
+      throw toUnavailable(error);
+    }
+    return connection;
+  }
+
+  /**
+   * Runs a script: all of it or nothing of it, in one slot. Its first argument is the time to go by, empty for that of
+   * Redis. Rejects with `RedisUnavailable`; whether it was run is then not known.
+   */
+  async run(script: Script, keys: readonly string[], args: readonly Argument[] = []): Promise<unknown> {
+    const { sha, text } = textOf(script);
+    const now = this.#now?.() ?? '';
+    const rest = [keys.length, ...keys, now, ...args] as const;
+    try {
+      return await this.client.evalsha(sha, ...rest);
+    } catch (error) {
+      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw toUnavailable(error);
+    }
+    return this.do(() => this.client.eval(text, ...rest));
+  }
+
+  /** Does something with the client; rejects with `RedisUnavailable` where it is away. */
+  async do<T>(work: (client: Redis | Cluster) => Promise<T>): Promise<T> {
+    try {
+      return await work(this.client);
+    } catch (error) {
+      throw toUnavailable(error);
+    }
+  }
+
+  /** Hears messages of a channel; some may be lost. Call what it resolves with to hear no more. */
+  async listen(channel: string, onMessage: (message: string) => void): Promise<() => void> {
+    let listeners = this.#listeners.get(channel);
+    if (!listeners) {
+      listeners = new Set();
+      this.#listeners.set(channel, listeners);
+    }
+    const listener = (message: string): void => onMessage(message);
+    listeners.add(listener);
+    if (listeners.size === 1) await this.do((client) => client.subscribe(channel));
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size > 0) return;
+      this.#listeners.delete(channel);
+      void this.client.unsubscribe(channel).catch(() => undefined);
+    };
+  }
+
+  async ping(): Promise<void> {
+    await this.do((client) => client.ping());
+  }
+
+  async close(): Promise<void> {
+    await this.client.quit().catch(() => undefined);
+    this.client.disconnect();
+  }
+}
+
+function createClient(target: RedisTarget, commandTimeout: number): Redis | Cluster {
+  const { kind, addresses, db, master } = target;
+  const options: RedisOptions = {
+    ...(target.username !== undefined && { username: target.username }),
+    ...(target.password !== undefined && { password: target.password }),
+    ...(target.tls && { tls: {} }),
+    lazyConnect: true,
+    // What can't be sent now fails now, and what was sent and not answered is not sent again: it may have been done.
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout,
+    connectTimeout: commandTimeout,
+    retryStrategy: toDelay,
+    // A master that became a replica: another connection may find the new one.
+    reconnectOnError: (error) => error.message.startsWith('READONLY'),
+  };
+  if (kind === 'cluster')
+    return new Cluster([...addresses], {
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      clusterRetryStrategy: toDelay,
+      slotsRefreshTimeout: commandTimeout,
+      redisOptions: options,
+    });
+  if (kind === 'sentinel')
+    return new Redis({
+      ...options,
+      db,
+      sentinels: [...addresses],
+      name: master as string,
+      sentinelRetryStrategy: toDelay,
+      ...(target.tls && { enableTLSForSentinelMode: true }),
+    });
+  return new Redis({ ...options, ...addresses[0], db });
+}
+
+/** Doubling, and never for all nodes at the same moment. */
+const toDelay = (times: number): number =>
+  Math.min(MAX_RECONNECT_MS, 25 * 2 ** Math.min(times, 10)) * (0.5 + Math.random() / 2);
+
+const reasonOf = (error: unknown): string => {
+  const { message, code } = error as NodeJS.ErrnoException;
+  return message || code || String(error);
+};
+
+/** What Redis says of a command that is wrong is a bug of ours, and stays what it is. */
+function toUnavailable(error: unknown): unknown {
+  const isReply = error instanceof Error && error.name === 'ReplyError';
+  const isAway = !isReply || AWAY.test(error.message.replace(/^ERR Error running script.*?: /, ''));
+  return isAway ? new RedisUnavailable(`Redis did not answer: ${reasonOf(error)}`, { cause: error }) : error;
+}
