@@ -31,6 +31,8 @@ export class RedisConnection {
   readonly description: string;
   readonly client: Redis | Cluster;
   readonly #now: (() => number) | undefined;
+  #lastError: Error | undefined;
+  #isClosing = false;
   readonly #listeners = new Map<string, Set<(message: string) => void>>();
 
   private constructor(target: RedisTarget, options: RedisConnectionOptions) {
@@ -40,15 +42,7 @@ export class RedisConnection {
     this.client.on('message', (channel: string, message: string) => {
       for (const listener of this.#listeners.get(channel) ?? []) listener(message);
     });
-    let isAway = false;
-    this.client.on('error', (error: Error) => {
-      if (!isAway) options.logger?.warn('Redis can’t be reached', { redis: this.description, reason: reasonOf(error) });
-      isAway = true;
-    });
-    this.client.on('ready', () => {
-      if (isAway) options.logger?.info('Redis is back', { redis: this.description });
-      isAway = false;
-    });
+    this.#logOutages(options.logger);
   }
 
   /** Rejects with `RedisUnavailable` where it can't be reached; afterwards it reconnects by itself. */
@@ -58,8 +52,10 @@ export class RedisConnection {
       await connection.client.connect();
       await connection.ping();
     } catch (error) {
+      connection.#isClosing = true;
       connection.client.disconnect();
-      throw toUnavailable(error);
+      // What the client rejects with says that it is closed; why, it said before.
+      throw toUnavailable(connection.#lastError ?? error);
     }
     return connection;
   }
@@ -112,8 +108,27 @@ export class RedisConnection {
   }
 
   async close(): Promise<void> {
+    this.#isClosing = true;
     await this.client.quit().catch(() => undefined);
     this.client.disconnect();
+  }
+
+  /** One line when it goes, one when it is back. */
+  #logOutages(logger: Logger | undefined): void {
+    let isAway = false;
+    const away = (reason: string): void => {
+      if (!isAway && !this.#isClosing) logger?.warn('Redis can’t be reached', { redis: this.description, reason });
+      isAway = true;
+    };
+    this.client.on('close', () => away('the connection was closed'));
+    this.client.on('error', (error: Error) => {
+      this.#lastError = error;
+      away(reasonOf(error));
+    });
+    this.client.on('ready', () => {
+      if (isAway) logger?.info('Redis is back', { redis: this.description });
+      isAway = false;
+    });
   }
 }
 
