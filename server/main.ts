@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createInputValidator } from './adapters/ajv/index.js';
 import { EmbeddedStoreError } from './adapters/embedded/index.js';
+import { RedisUnavailable, refuseRedisUrl } from './adapters/redis/index.js';
 import { parseScript, type Script } from './adapters/scripted/index.js';
 import { createLogger } from './adapters/winston/index.js';
 import { type App, createApp } from './app.js';
@@ -24,6 +25,7 @@ function readConfig(): Config {
     env: process.env,
     readFile: readText,
     refuseSchema: (schema) => validator.refuse(schema),
+    refuseRedisUrl,
   });
 }
 
@@ -57,6 +59,10 @@ async function main(): Promise<void> {
     const { host, port } = config.listen;
     if (isTaken) process.stderr.write(`${host}:${port} is taken by another program. Set PORT to a free one.\n`);
     else if (error instanceof EmbeddedStoreError) process.stderr.write(`${error.message}\n`);
+    else if (error instanceof RedisUnavailable)
+      process.stderr.write(
+        `REDIS_URL: ${error.message}. Start it, or mend the URL; without one the server is one node.\n`,
+      );
     else logger.error('the server could not start', { error });
     process.exit(1);
   }
@@ -64,15 +70,16 @@ async function main(): Promise<void> {
     url: app.url,
     version,
     model: app.modelKind,
-    store: 'embedded',
+    store: config.redisUrl ? 'embedded, redis' : 'embedded',
     data_dir: config.dataDir,
   });
   if (script) logger.info('MIDSTREAM_SCRIPT is set: the scripted model answers. Unset it to talk to Claude.');
   else if (app.modelKind === 'scripted')
     logger.info('no key: the scripted model answers. Set ANTHROPIC_API_KEY to talk to Claude.');
-  logger.info('one machine: the embedded store serves. Set MIDSTREAM_DATA_DIR to keep it elsewhere.', {
-    fsync: config.fsync,
-  });
+  const { fsync } = config;
+  if (config.redisUrl)
+    logger.info('budgets, limits and credentials are shared in Redis; sessions are in the embedded store.', { fsync });
+  else logger.info('one machine: the embedded store serves. Set REDIS_URL to share budgets and limits.', { fsync });
   if (config.auth.remote)
     logger.warn('MIDSTREAM_DEV_REMOTE is set: EVERYBODY who reaches this address is an administrator.');
   if (config.auth.mode === 'dev' && (config.auth.jwt || config.auth.apiKeys.length > 0))

@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FunctionTool } from './adapters/function-tools/index.js';
+import { refuseRedisUrl } from './adapters/redis/index.js';
 import { parseScript } from './adapters/scripted/index.js';
 import { silentLogger } from './adapters/winston/index.js';
 import { type AppOverrides, createApp } from './app.js';
@@ -47,6 +48,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
       env: { PORT: '0', MIDSTREAM_FSYNC: 'off', MIDSTREAM_DATA_DIR: dataDir, MIDSTREAM_CONFIG: OWN_FILE, ...env },
       readFile: (path) => (path === OWN_FILE ? JSON.stringify(content) : readFileSync(path, 'utf8')),
       ownTools: tools.map((tool) => tool.name),
+      refuseRedisUrl,
     });
   const config = parse(file);
   const app = await createApp(config, {

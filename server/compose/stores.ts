@@ -1,5 +1,6 @@
-/** Where state is kept, port by port: the embedded store on one machine. */
+/** Where state is kept, port by port: the embedded store, and what nodes share in Redis where there is one. */
 import { EmbeddedRates, EmbeddedSeats, openEmbeddedStore } from '../adapters/embedded/index.js';
+import { RedisConnection, RedisDirectory, RedisRates, RedisSeats, RedisTickets } from '../adapters/redis/index.js';
 import type { Config } from '../config/index.js';
 import type { AuditLog } from '../ports/audit-log.js';
 import type { CallMemory } from '../ports/call-memory.js';
@@ -19,10 +20,8 @@ export interface StoreCheck {
   readonly detail: string;
 }
 
-export interface Stores {
-  readonly log: EventLog;
-  readonly sessions: SessionStore;
-  readonly leases: Leases;
+/** What all nodes must see alike. */
+interface SharedStores {
   readonly ledger: Ledger;
   readonly audit: AuditLog;
   readonly calls: CallMemory;
@@ -30,6 +29,12 @@ export interface Stores {
   readonly directory: DirectoryStore;
   readonly rates: RateLimiter;
   readonly seats: TurnSeats;
+}
+
+export interface Stores extends SharedStores {
+  readonly log: EventLog;
+  readonly sessions: SessionStore;
+  readonly leases: Leases;
   /** Whether each store answers, by name. Never rejects. */
   check(): Promise<Readonly<Record<string, StoreCheck>>>;
   close(): Promise<void>;
@@ -37,19 +42,39 @@ export interface Stores {
 
 /** Rejects where a store can't be had. */
 export async function openStores(config: Config, clock: Clock, logger: Logger): Promise<Stores> {
-  const { dataDir, fsync } = config;
-  const embedded = await openEmbeddedStore({ dataDir, fsync, logger, now: () => clock.now() });
+  const { dataDir, fsync, redisUrl } = config;
+  const redis = redisUrl && (await RedisConnection.open({ url: redisUrl.reveal(), logger }));
+  const now = (): number => clock.now();
+  const embedded = await openEmbeddedStore({ dataDir, fsync, logger, now }).catch(async (error: unknown) => {
+    await redis?.close();
+    throw error;
+  });
+  const shared = redis ? shareInRedis(redis, logger) : { rates: new EmbeddedRates(now), seats: new EmbeddedSeats(now) };
   return {
     ...embedded,
-    rates: new EmbeddedRates(() => clock.now()),
-    seats: new EmbeddedSeats(() => clock.now()),
-    check: async () => ({ store: await checkStore(() => embedded.sessions.ping(), `embedded store in ${dataDir}`) }),
-    close: () => embedded.close(),
+    ...shared,
+    check: async () => ({
+      store: await checkStore(() => embedded.sessions.ping(), `embedded store in ${dataDir}`),
+      ...(redis && { redis: await checkStore(() => redis.ping(), redis.description) }),
+    }),
+    async close() {
+      await embedded.close();
+      await redis?.close();
+    },
+  };
+}
+
+function shareInRedis(redis: RedisConnection, logger: Logger) {
+  return {
+    rates: new RedisRates(redis, logger),
+    seats: new RedisSeats(redis, logger),
+    tickets: new RedisTickets(redis),
+    directory: new RedisDirectory(redis, logger),
   };
 }
 
 const checkStore = (ping: () => Promise<void>, detail: string): Promise<StoreCheck> =>
   ping().then(
     () => ({ ok: true, detail }),
-    (error: unknown) => ({ ok: false, detail: String(error) }),
+    (error: unknown) => ({ ok: false, detail: error instanceof Error ? error.message : String(error) }),
   );

@@ -15,7 +15,6 @@ import {
 } from './file-schema.js';
 import { ENV_NAMES } from './reference.js';
 import { Secret } from './secret.js';
-import { findUnavailable } from './unavailable.js';
 
 export interface AgentConfig {
   readonly model: string;
@@ -46,6 +45,8 @@ export interface Config {
   readonly model: string;
   readonly scriptPath: string | undefined;
   readonly dataDir: string;
+  /** Where nodes share what they share; undefined: there is one. */
+  readonly redisUrl: Secret | undefined;
   readonly fsync: 'group' | 'off';
   readonly drainMs: number;
   /** `remote`: `dev` on an address that others reach, because the operator said so. */
@@ -77,10 +78,13 @@ export interface ConfigSource {
   /** Names of tools that the program itself brings, beside those of the file. */
   readonly ownTools?: readonly string[];
   readonly refuseSchema?: RefuseSchema;
+  /** Says why a URL of Redis can't be used, without its secret; undefined where it can. */
+  readonly refuseRedisUrl?: (url: string) => string | undefined;
 }
 
 /** Throws `ConfigError` with all mistakes at once. */
-export function parseConfig({ env: given, readFile, ownTools = [], refuseSchema }: ConfigSource): Config {
+export function parseConfig(source: ConfigSource): Config {
+  const { env: given, readFile, ownTools = [], refuseSchema, refuseRedisUrl } = source;
   const set = Object.fromEntries(
     Object.entries(given).filter(([, value]) => value !== undefined && value.trim() !== ''),
   );
@@ -94,7 +98,7 @@ export function parseConfig({ env: given, readFile, ownTools = [], refuseSchema 
     ...file.mistakes,
     ...auth.mistakes,
     ...crossCheck({ env, file, mode, ownTools, refuseSchema }),
-    ...findUnavailable(set),
+    ...checkRedis(env, refuseRedisUrl),
   ];
   if (mistakes.length > 0) throw new ConfigError(mistakes);
   return toConfig(env, file.parsed, auth);
@@ -132,6 +136,11 @@ function loadFile(set: Env, path: string, readFile: (path: string) => string): R
   }
 }
 
+function checkRedis({ REDIS_URL: url }: Environment, refuse: ConfigSource['refuseRedisUrl']): Mistake[] {
+  const message = url && refuse?.(url.reveal());
+  return message === undefined ? [] : [{ path: 'REDIS_URL', message }];
+}
+
 function checkHost(env: Environment, mode: 'dev' | 'required'): Mistake[] {
   if (mode !== 'dev' || env.MIDSTREAM_DEV_REMOTE || isLoopback(env.HOST)) return [];
   return [
@@ -153,6 +162,7 @@ function toConfig(env: Environment, file: FileConfig, { mode, jwt }: ReadAuth): 
     model: env.MIDSTREAM_MODEL,
     scriptPath: env.MIDSTREAM_SCRIPT,
     dataDir: env.MIDSTREAM_DATA_DIR,
+    redisUrl: env.REDIS_URL,
     fsync: env.MIDSTREAM_FSYNC,
     drainMs: env.MIDSTREAM_DRAIN_MS,
     auth: { mode, remote: mode === 'dev' && !isLoopback(env.HOST), jwt, apiKeys: file.api_keys },

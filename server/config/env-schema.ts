@@ -48,7 +48,11 @@ export const envSchema = z.object({
     .string()
     .optional()
     .describe('A script file for the scripted model, in place of the built-in one.'),
-  REDIS_URL: secret(1).optional().describe('Store that nodes share; without one the embedded store.'),
+  REDIS_URL: secret(1)
+    .optional()
+    .describe(
+      'What nodes share: `redis://[user:password@]host[:port][/db]`, with TLS `rediss://`; `redis+cluster://host:port,host:port`; `redis+sentinel://host:port,host:port/master`. Without one there is one node.',
+    ),
   MIDSTREAM_DATA_DIR: z.string().default('./.midstream').describe('Folder of the embedded store.'),
   MIDSTREAM_FSYNC: z
     .enum(['group', 'off'])

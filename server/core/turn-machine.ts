@@ -6,6 +6,7 @@ import {
   type TurnCommand,
   toErrorBody,
 } from '../../protocol/index.js';
+import type { BudgetWarning } from './budget-math.js';
 import { onTick } from './clock-input.js';
 import type { LogRecord } from './log-record.js';
 import { onModelEnd, onModelEvents } from './model-input.js';
@@ -16,7 +17,6 @@ import type { SessionState } from './session-state.js';
 import { advance } from './step-flow.js';
 import { callOf, offerAll, resolve, withdrawOffers } from './tool-plan.js';
 import { type Effect, type Reply, type RequestKey, type Sender, type StepContext, Transition } from './transition.js';
-import type { BudgetWarning } from './budget-math.js';
 import { onCommand } from './turn-commands.js';
 import { type CallResult, endQueued, endTurn } from './turn-end.js';
 import { beginRequest } from './turn-start.js';

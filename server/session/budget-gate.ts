@@ -3,17 +3,17 @@ import { NO_USAGE, toErrorBody } from '../../protocol/index.js';
 import { type BudgetPolicy, type BudgetWarning, limitsOf, toCostBound } from '../core/budget-math.js';
 import type { ModelFacts } from '../core/prices.js';
 import type { RequestKey } from '../core/transition.js';
+import type { Clock, Timer } from '../ports/clock.js';
 import {
   type Checkpoint,
   type Heartbeat,
   type Hold,
   type HoldRequest,
-  type Ledger,
   LEDGER_TIMES,
+  type Ledger,
   type Reservation,
   type Settlement,
 } from '../ports/ledger.js';
-import type { Clock, Timer } from '../ports/clock.js';
 import type { Logger } from '../ports/logger.js';
 
 export interface SpendRequest extends Omit<HoldRequest, 'amounts' | 'limits'> {

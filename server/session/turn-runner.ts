@@ -1,6 +1,7 @@
 /** Does what the machine decided, once it is in the log: model requests, tools, holds. Results go back as inputs. */
-import type { Input, Step } from '../core/turn-machine.js';
+
 import type { Effect, PlannedRequest, RequestKey } from '../core/transition.js';
+import type { Input, Step } from '../core/turn-machine.js';
 import type { Hold, Reservation } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { Model } from '../ports/model.js';

@@ -12,7 +12,7 @@ import {
 import { MalformedEvent, parseWireEvent, toModelEvent } from './model-events.js';
 import { SseReader } from './sse-reader.js';
 import type { NodeResponse } from './undici-fetch.js';
-import { type WatchPhase, Watchdog } from './watchdog.js';
+import { Watchdog, type WatchPhase } from './watchdog.js';
 
 /** How long a body may stay open after `message_stop`: the reply is whole, the connection is worth saving. */
 const BODY_END_MS = 1_000;

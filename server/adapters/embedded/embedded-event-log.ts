@@ -1,5 +1,6 @@
 /** The event log on SQLite: checks each append in memory, queues it for the group commit, and reads events back. */
 import type { DeltaRecord, LogRecord } from '../../core/log-record.js';
+import type { StoredEvent } from '../../ports/event-log.js';
 import {
   type CommandAnswer,
   type EventLog,
@@ -7,7 +8,6 @@ import {
   type LogQuery,
   LogUnavailable,
 } from '../../ports/event-log.js';
-import type { StoredEvent } from '../../ports/event-log.js';
 import { type AnswerTable, NO_SESSION } from './answer-table.js';
 import type { Database, Statement } from './database.js';
 import type { DeltaTable } from './delta-table.js';

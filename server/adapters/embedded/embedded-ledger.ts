@@ -3,10 +3,12 @@
  * has it too. A hold is written in the same group commit as the turn's events, or an earlier one, so that no request
  * begins before its hold is there; what is settled is synced.
  */
+
+import { NO_USAGE } from '../../../protocol/index.js';
 import {
+  type Amounts,
   addAmounts,
   amountOf,
-  type Amounts,
   type BudgetWarning,
   type BudgetWindow,
   checkHold,
@@ -22,8 +24,8 @@ import {
   type Heartbeat,
   type Hold,
   type HoldRequest,
-  type Ledger,
   LEDGER_TIMES,
+  type Ledger,
   type Payer,
   type Reservation,
   type Settlement,
@@ -32,7 +34,6 @@ import {
   type WindowUsage,
 } from '../../ports/ledger.js';
 import type { Logger } from '../../ports/logger.js';
-import { NO_USAGE } from '../../../protocol/index.js';
 import type { GroupCommit } from './group-commit.js';
 import { type LedgerTable, type SettledRow, usedOf, type Warned } from './ledger-table.js';
 

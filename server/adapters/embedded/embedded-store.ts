@@ -5,7 +5,7 @@ import type { CallMemory } from '../../ports/call-memory.js';
 import type { DirectoryStore } from '../../ports/directory-store.js';
 import type { EventLog } from '../../ports/event-log.js';
 import type { Leases } from '../../ports/lease.js';
-import { type Ledger, LEDGER_TIMES } from '../../ports/ledger.js';
+import { LEDGER_TIMES, type Ledger } from '../../ports/ledger.js';
 import type { Logger } from '../../ports/logger.js';
 import type { SessionStore } from '../../ports/session-store.js';
 import type { TicketStore } from '../../ports/ticket-store.js';

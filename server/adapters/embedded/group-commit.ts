@@ -1,6 +1,7 @@
 /** The one way to write: what is asked for in a moment is written in one transaction, synced once, and resolved once. */
-import type { Logger } from '../../ports/logger.js';
+
 import { LogUnavailable } from '../../ports/event-log.js';
+import type { Logger } from '../../ports/logger.js';
 import { type Database, isConstraint } from './database.js';
 import type { DeltaTable } from './delta-table.js';
 import type { WriteAheadLog } from './write-ahead-log.js';

@@ -1,7 +1,8 @@
 /** Keys that don't change while the server runs: a set from a file, or one secret. */
+
+import { readKeySet } from './key-set.js';
 import type { KeySource } from './key-source.js';
 import { PUBLIC_KEY_ALGORITHMS } from './key-source.js';
-import { readKeySet } from './key-set.js';
 
 const MIN_SECRET_BYTES = 32;
 

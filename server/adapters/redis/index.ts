@@ -4,4 +4,4 @@ export { RedisDirectory } from './redis-directory.js';
 export { RedisRates } from './redis-rates.js';
 export { RedisSeats } from './redis-seats.js';
 export { RedisTickets } from './redis-tickets.js';
-export { parseRedisUrl } from './redis-url.js';
+export { refuseRedisUrl } from './redis-url.js';

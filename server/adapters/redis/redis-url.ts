@@ -49,6 +49,16 @@ export function parseRedisUrl(url: string): RedisTarget {
   };
 }
 
+/** Why a URL can't be used; undefined where it can. */
+export function refuseRedisUrl(url: string): string | undefined {
+  try {
+    parseRedisUrl(url);
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 /** For logs and `/ready`: where it is, without the secret. */
 export function describeTarget({ kind, addresses, master }: RedisTarget): string {
   const where = addresses.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(', ');
