@@ -87,20 +87,23 @@ export class RedisConnection {
 
   /** Hears messages of a channel; some may be lost. Call what it resolves with to hear no more. */
   async listen(channel: string, onMessage: (message: string) => void): Promise<() => void> {
-    let listeners = this.#listeners.get(channel);
-    if (!listeners) {
-      listeners = new Set();
-      this.#listeners.set(channel, listeners);
-    }
+    const listeners = this.#listeners.get(channel) ?? new Set();
+    this.#listeners.set(channel, listeners);
     const listener = (message: string): void => onMessage(message);
     listeners.add(listener);
-    if (listeners.size === 1) await this.do((client) => client.subscribe(channel));
-    return () => {
+    const leave = (): void => {
       listeners.delete(listener);
       if (listeners.size > 0) return;
       this.#listeners.delete(channel);
       void this.client.unsubscribe(channel).catch(() => undefined);
     };
+    try {
+      await this.do((client) => client.subscribe(channel));
+    } catch (error) {
+      leave();
+      throw error;
+    }
+    return leave;
   }
 
   async ping(): Promise<void> {
