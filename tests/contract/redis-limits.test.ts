@@ -7,7 +7,7 @@ import {
   RedisTickets,
 } from '../../server/adapters/redis/index.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
-import { type RedisServer, startRedis } from '../support/redis-server.js';
+import { flushRedis, type RedisServer, startRedis } from '../support/redis-server.js';
 import { describeDirectoryStore } from './directory-store.contract.js';
 import { describeRateLimiter } from './rate-limiter.contract.js';
 import { describeTicketStore } from './ticket-store.contract.js';
@@ -40,12 +40,12 @@ describe.each([
       async openFresh(): Promise<T> {
         now = Date.UTC(2026, 0, 1);
         const first = await connect();
-        await flush(opened[0] as RedisConnection);
+        await flushRedis(opened[0] as RedisConnection);
         return first;
       },
       async open(): Promise<T> {
         const first = await connect();
-        await flush(opened[0] as RedisConnection);
+        await flushRedis(opened[0] as RedisConnection);
         return first;
       },
       openSecondNode: connect,
@@ -65,8 +65,3 @@ describe.each([
   describeTicketStore(name, () => createHarness((connection) => new RedisTickets(connection)));
   describeDirectoryStore(name, () => createHarness((connection) => new RedisDirectory(connection, undefined)));
 });
-
-async function flush({ client }: RedisConnection): Promise<void> {
-  const masters = 'nodes' in client ? client.nodes('master') : [client];
-  await Promise.all(masters.map((master) => master.flushall()));
-}

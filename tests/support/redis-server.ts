@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { RedisConnection } from '../../server/adapters/redis/index.js';
 
 export interface RedisSettings {
   /** Whether a restart finds what was written; not by default. */
@@ -91,6 +92,12 @@ export class RedisServer {
 }
 
 export const startRedis = (settings: RedisSettings = {}): Promise<RedisServer> => RedisServer.start(settings);
+
+/** Empties all of it, of a Cluster every node. */
+export async function flushRedis({ client }: RedisConnection): Promise<void> {
+  const masters = 'nodes' in client ? client.nodes('master') : [client];
+  await Promise.all(masters.map((master) => master.flushall()));
+}
 
 /** A port that nobody has at this moment. */
 export function freePort(): Promise<number> {

@@ -1,6 +1,9 @@
 /** The Redis adapters: what several nodes share. */
+export { RedisAudit } from './redis-audit.js';
+export { RedisCalls } from './redis-calls.js';
 export { RedisConnection, type RedisConnectionOptions, RedisUnavailable } from './redis-connection.js';
 export { RedisDirectory } from './redis-directory.js';
+export { RedisLedger, type RedisLedgerDeps } from './redis-ledger.js';
 export { RedisRates } from './redis-rates.js';
 export { RedisSeats } from './redis-seats.js';
 export { RedisTickets } from './redis-tickets.js';

@@ -5,7 +5,37 @@ const PREFIX = 'midstream';
 /** Braces would end the tag early; they are encoded. */
 const tagOf = (orgId: string): string => `${PREFIX}:{${encodeURIComponent(orgId)}}`;
 
+interface Payer {
+  readonly orgId: string;
+  readonly userId: string;
+}
+
 export const keys = {
+  /** Hash: windows of a user, by day and month; expires 40 days after the last change. */
+  budgetUser: ({ orgId, userId }: Payer): string => `${tagOf(orgId)}:budget:user:${userId}`,
+  /** Hash: windows of an organisation, the same. */
+  budgetOrg: (orgId: string): string => `${tagOf(orgId)}:budget:org`,
+  /** Hash: a hold that is open; gone when it is settled. */
+  hold: (orgId: string, id: string): string => `${tagOf(orgId)}:hold:${id}`,
+  /** Sorted set: open holds by when they lapse, in milliseconds. */
+  leases: (orgId: string): string => `${tagOf(orgId)}:leases`,
+  /** String: that a hold was settled; expires after a day. */
+  settled: (orgId: string, id: string): string => `${tagOf(orgId)}:settled:${id}`,
+  /** Hash: `[session, model, ...tags]` → sums of a user's day; expires after 400 days. */
+  spend: ({ orgId, userId }: Payer, day: string): string => `${tagOf(orgId)}:spend:${day}:${userId}`,
+  /** Set: users who spent on a day; expires with it. */
+  spenders: (orgId: string, day: string): string => `${tagOf(orgId)}:spenders:${day}`,
+  /** Sorted set: organisations with budgets, by when a node last said so, in milliseconds. */
+  ledgerOrgs: `${PREFIX}:ledger:orgs`,
+  /** Channel: the organisation in which something was freed. */
+  freedChannel: `${PREFIX}:freed`,
+  /** Stream: the audit of an organisation, or of no organisation. */
+  audit: (orgId: string | undefined): string => (orgId === undefined ? `${PREFIX}:audit` : `${tagOf(orgId)}:audit`),
+  /** Set: organisations that have an audit. */
+  auditOrgs: `${PREFIX}:audit:orgs`,
+  /** Hash: a direct tool call under its caller's key; expires after a day. */
+  call: ({ orgId, userId, key }: Payer & { readonly key: string }): string =>
+    `${tagOf(orgId)}:call:${encodeURIComponent(userId)}:${key}`,
   /** String: when all that was taken has come back, in microseconds; expires then. */
   rate: ({ orgId, userId }: { orgId: string; userId: string }): string => `${tagOf(orgId)}:rate:${userId}`,
   /** Sorted set: seats by when they lapse, in milliseconds; expires with the last of them. */

@@ -3,9 +3,17 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 export type Script =
+  | 'audit-append'
+  | 'call-claim'
+  | 'call-settle'
   | 'directory-put'
   | 'directory-read'
   | 'directory-revoke'
+  | 'ledger-extend'
+  | 'ledger-lapsed'
+  | 'ledger-reserve'
+  | 'ledger-settle'
+  | 'ledger-windows'
   | 'rate-give-back'
   | 'rate-take'
   | 'seat-renew'
@@ -20,11 +28,15 @@ const read = (name: string): string => readFileSync(new URL(`./lua/${name}.lua`,
 
 const loaded = new Map<Script, ScriptText>();
 
-/** Every script begins with `clock.lua`: `now_us()` and `now_ms()`. */
+/** What goes by the windows of budgets. */
+const OF_WINDOWS: ReadonlySet<Script> = new Set(['ledger-extend', 'ledger-reserve', 'ledger-settle', 'ledger-windows']);
+
+/** Every script begins with `clock.lua`: `now_us()` and `now_ms()`; those of the ledger go on with `windows.lua`. */
 export function textOf(script: Script): ScriptText {
   let known = loaded.get(script);
   if (!known) {
-    const text = `${read('clock')}\n${read(script)}`;
+    const shared = OF_WINDOWS.has(script) ? ['clock', 'windows'] : ['clock'];
+    const text = [...shared, script].map(read).join('\n');
     known = { text, sha: createHash('sha1').update(text).digest('hex') };
     loaded.set(script, known);
   }
