@@ -222,8 +222,8 @@ describe('server tools', () => {
 });
 
 describe('approvals', () => {
-  const ask = () => {
-    const world = new World({ policy: ASKING });
+  const ask = (options: ConstructorParameters<typeof World>[0] = {}) => {
+    const world = new World({ policy: ASKING, ...options });
     world.say('Send');
     reply(world, 'tool_use', call(0, 'send_mail', { q: 'draft' }));
     return { world, id: world.of('agent.tool_use')[0]?.id };
@@ -288,8 +288,8 @@ describe('approvals', () => {
   });
 
   it('[TOOL-3] count only from a role that may approve', () => {
-    const { world, id } = ask();
-    const viewer = { ...ALICE, principal: { ...ALICE.principal, roles: [] } };
+    const { world, id } = ask({ rolesOf: (user) => (user === 'bob' ? [] : ['admin']) });
+    const viewer = { principal: { user_id: 'bob', org_id: 'acme', roles: ['admin'] }, connectionId: 'conn_bob' };
     expect(confirm(world, id, 'allow', {}, viewer)).toMatchObject({ ok: false, error: { code: 'forbidden' } });
   });
 
