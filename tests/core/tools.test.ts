@@ -189,6 +189,17 @@ describe('server tools', () => {
     expect(world.of('tool.denied')[0]?.rule).toBe('role admin: ask send_mail');
   });
 
+  it('[TOOL-1] nobody’s tool begins while nobody can say who was revoked; the turn goes on', () => {
+    const world = new World();
+    world.say('Find');
+    stream(world, start, call(0, 'send_mail'));
+    world.heldBack = 'the store is away';
+    reply(world, 'tool_use');
+    expect(world.of('tool.started')).toHaveLength(0);
+    expect(world.of('tool.denied')[0]?.rule).toBe('the store is away');
+    expect(world.state.turn?.phase.name).not.toBe('ended');
+  });
+
   it('[TOOL-1] whoever steered is asked for, too', () => {
     const world = new World({ rolesOf: (user) => (user === 'bob' ? ['guest'] : ['admin']) });
     world.say('Find');
