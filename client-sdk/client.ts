@@ -6,7 +6,7 @@ import { type Backoff, DEFAULT_BACKOFF } from './backoff.js';
 import { createCommandId } from './command-id.js';
 import { closedError, toError } from './errors.js';
 import { isSessionEvent, type ReadyFrame, type ServerFrame } from './frames.js';
-import { type ConnectionStatus, Link, type TokenSource } from './link.js';
+import { type ConnectionStatus, Link, type TicketSource, type TokenSource } from './link.js';
 import { Outbox } from './outbox.js';
 import { type Runtime, systemRuntime } from './runtime.js';
 import { Session } from './session.js';
@@ -17,6 +17,11 @@ export interface ClientOptions {
   readonly url?: string;
   /** A JWT or API key, or where to get one: a function is asked before each connection and when the token runs out. */
   readonly token?: TokenSource;
+  /**
+   * Where to get a one-time ticket (`POST /v1/ws-tickets`, asked by the page's own backend): asked before each
+   * connection, in place of `token`, which then only renews.
+   */
+  readonly ticket?: TicketSource;
   /** Where the platform has none, or another is wanted. */
   readonly webSocket?: WebSocketConstructor;
   readonly onStatus?: (status: ConnectionStatus) => void;
@@ -54,6 +59,7 @@ export class MidstreamClient {
     this.#link = new Link({
       url: toSocketUrl(options.url),
       token: options.token,
+      ticket: options.ticket,
       webSocket: options.webSocket,
       runtime,
       backoff: { ...DEFAULT_BACKOFF, ...options.backoff },

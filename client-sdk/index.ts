@@ -5,7 +5,7 @@ export type { Snapshot } from '../protocol/resources.js';
 export type { ApprovalHandler, ApprovalRequest, Decision } from './approvals.js';
 export { type ClientOptions, createClient, type MidstreamClient, type NewSession } from './client.js';
 export type { Attached } from './feed.js';
-export type { ConnectionStatus, TokenSource } from './link.js';
+export type { ConnectionStatus, TicketSource, TokenSource } from './link.js';
 export type { InterruptOptions, PromptOptions, Session } from './session.js';
 export type { ToolOutput, ToolResult } from './tool-output.js';
 export type { ToolContext, ToolHandler, ToolRegistration } from './tools.js';

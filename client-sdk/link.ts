@@ -11,6 +11,8 @@ import { findWebSocket, type WebSocketConstructor } from './web-socket.js';
 
 export type TokenSource = string | (() => string | Promise<string>);
 
+export type TicketSource = () => string | Promise<string>;
+
 export type ConnectionStatus =
   | { readonly state: 'connecting'; readonly attempt: number }
   | { readonly state: 'ready'; readonly connectionId: string; readonly principal: ReadyFrame['principal'] }
@@ -20,6 +22,7 @@ export type ConnectionStatus =
 export interface LinkDeps {
   readonly url: string;
   readonly token: TokenSource | undefined;
+  readonly ticket: TicketSource | undefined;
   readonly webSocket: WebSocketConstructor | undefined;
   readonly runtime: Runtime;
   readonly backoff: Backoff;
@@ -94,19 +97,21 @@ export class Link {
   }
 
   async #connect(): Promise<void> {
-    const { url, token, webSocket, runtime, timing, onFrame } = this.#deps;
+    const { url, token, ticket, webSocket, runtime, timing, onFrame } = this.#deps;
     const preparing: LinkState = { name: 'preparing' };
     this.#state = preparing;
     this.#deps.onStatus({ state: 'connecting', attempt: this.#attempt });
     try {
-      const [Socket, credential] = await Promise.all([
+      const [Socket, credential, oneTime] = await Promise.all([
         findWebSocket(webSocket),
-        typeof token === 'function' ? token() : token,
+        // Who has a ticket needs a token only to stay longer than it lasts.
+        ticket === undefined && typeof token === 'function' ? token() : token,
+        ticket?.(),
       ]);
       if (this.#state !== preparing) return;
       const connection = new Connection({
-        socket: new Socket(url, [SUBPROTOCOL]),
-        token: credential,
+        socket: new Socket(url, oneTime === undefined ? [SUBPROTOCOL] : [SUBPROTOCOL, `ticket.${oneTime}`]),
+        token: typeof credential === 'string' && oneTime === undefined ? credential : undefined,
         runtime,
         timing,
         onReady: (frame) => this.#becomeReady(connection, frame),
@@ -162,10 +167,13 @@ export class Link {
     // onLost runs the caller's code, which may have closed the link.
     if (this.#name() === 'closed') return;
     const { code, reason, upgradeStatus } = end;
-    const refused = upgradeStatus !== undefined && upgradeStatus >= 400 && upgradeStatus < 500 && upgradeStatus !== 429;
+    const { token, ticket } = this.#deps;
+    // A ticket that came too late is no reason to give up: the next one may be in time.
+    const passes = upgradeStatus === 429 || (upgradeStatus === 401 && ticket !== undefined);
+    const refused = upgradeStatus !== undefined && upgradeStatus >= 400 && upgradeStatus < 500 && !passes;
     if (refused) return this.#stop(toCloseError(upgradeStatus === 401 ? 4401 : 4403, `HTTP ${upgradeStatus}`));
     // A token that ran out while this machine slept is mended by asking its source again.
-    const isMended = code === 4401 && wasReady && typeof this.#deps.token === 'function';
+    const isMended = code === 4401 && wasReady && (ticket !== undefined || typeof token === 'function');
     if (!isMended && !(end.reconnect ?? isReconnectable(code))) return this.#stop(toCloseError(code, reason));
     this.#retry(reason === '' ? `closed with ${code}` : reason);
   }

@@ -4,6 +4,7 @@ export * from './chat.js';
 export * from './close-codes.js';
 export * from './commands.js';
 export * from './content.js';
+export * from './credentials.js';
 export * from './cursor.js';
 export * from './errors.js';
 export * from './events.js';

@@ -31,6 +31,10 @@ export const BOUNDS = {
   /** Sockets of one client address, and of all, that may wait for their authentication on one node. */
   unauthenticatedPerClient: 64,
   unauthenticatedSockets: 2_048,
+  /** How long a ticket may wait to be used. */
+  ticketLifeMs: 30_000,
+  /** Tickets that one user may ask for on one node in that time. */
+  ticketsPerUser: 64,
 } as const;
 
 /** Defaults of the `limits` object of the configuration. */

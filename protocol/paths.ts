@@ -12,6 +12,8 @@ export const PATHS = {
   tools: '/v1/tools',
   toolCall: (name: string) => `/v1/tools/${encodeURIComponent(name)}/call`,
   audit: '/v1/audit',
+  revocations: '/v1/revocations',
+  tickets: '/v1/ws-tickets',
   health: '/health',
   ready: '/ready',
 } as const;

@@ -5,7 +5,7 @@ import { createInputValidator } from './adapters/ajv/index.js';
 import { LOCAL } from './adapters/dev/index.js';
 import { createFunctionTools, type FunctionTool } from './adapters/function-tools/index.js';
 import { createHttpTools } from './adapters/http-tools/index.js';
-import { createNewId, systemClock } from './adapters/system/index.js';
+import { createNewId, newTicket, systemClock } from './adapters/system/index.js';
 import { createLogger } from './adapters/winston/index.js';
 import { chooseModel, type ModelKind, type ModelOverrides } from './compose/model.js';
 import { factsOf, toNamedAgents, toPolicy } from './compose/policy.js';
@@ -19,8 +19,10 @@ import { createPolicyReload } from './policy-reload.js';
 import type { Clock } from './ports/clock.js';
 import type { Logger } from './ports/logger.js';
 import { createAuditTrail } from './session/audit-trail.js';
-import { createDirectory } from './session/directory.js';
+import { createCheckedVerifier } from './session/checked-verifier.js';
+import { openDirectory } from './session/directory.js';
 import { createSessionRoom } from './session/session-room.js';
+import { TicketDesk } from './session/ticket-desk.js';
 import { createToolCatalog } from './session/tool-catalog.js';
 import { createClientAddress } from './transports/client-address.js';
 import { createHttpApp, type Page, type Probes } from './transports/http/index.js';
@@ -71,8 +73,14 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const tools = createToolCatalog([httpTools, createFunctionTools(overrides.tools ?? [])]);
   const { model, kind: modelKind, close: closeModel } = chooseModel(config, overrides, logger);
   const stores = await openStores(config, clock, logger);
-  const directory = createDirectory(config.auth.mode === 'dev' ? [LOCAL] : []);
-  const { verifier, keys } = createVerifier(config, directory, clock, logger);
+  const known = config.auth.mode === 'dev' ? [LOCAL] : [];
+  const directory = await openDirectory({ store: stores.directory, logger, known }).catch(async (error: unknown) => {
+    await stores.close();
+    throw error;
+  });
+  const tickets = new TicketDesk({ store: stores.tickets, directory, newTicket, clock, logger });
+  const { verifier: believed, keys } = createVerifier(config, clock, logger);
+  const verifier = createCheckedVerifier(believed, directory);
   const audit = createAuditTrail(stores.audit, logger);
   const room = createSessionRoom({
     ...stores,
@@ -103,8 +111,9 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const probes: Probes = { version: overrides.version ?? '0.0.0', ready: () => readiness() };
   const readiness = async (): ReturnType<Probes['ready']> => {
     const drain = { ok: !room.api.draining, detail: room.api.draining ? 'going down' : 'serving' };
+    const blind = directory.isCurrent ? undefined : { ok: false, detail: 'the store can’t say who was revoked' };
     const auth = verifier.required
-      ? (keys?.status() ?? { ok: true, detail: 'API keys' })
+      ? (blind ?? keys?.status() ?? { ok: true, detail: 'API keys' })
       : {
           ok: true,
           detail: config.auth.remote ? 'dev: EVERYBODY who reaches this address is an administrator' : 'dev',
@@ -115,6 +124,8 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const wsTransport = createWsTransport({
     api: room.api,
     verifier,
+    tickets,
+    revoked: directory,
     audit,
     clock,
     logger,
@@ -126,7 +137,10 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const httpApp = createHttpApp({
     api: room.api,
     usage: room.usage,
+    revocations: room.revocations,
     verifier,
+    tickets,
+    revoked: directory,
     audit,
     clock,
     logger,
@@ -146,6 +160,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   } catch (error) {
     keys?.close();
     await room.close();
+    await directory.close();
     await stores.close();
     throw error;
   }
@@ -167,6 +182,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     await closed;
     lastCall.cancel();
     await room.close();
+    await directory.close();
     await stores.close();
     await closeModel?.();
     await httpTools.close();

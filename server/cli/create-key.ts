@@ -26,6 +26,7 @@ export function createKey(args: readonly string[], { stdout, stderr }: Output): 
     user_id: checked('user', values.user ?? id),
     org_id: checked('org', values.org ?? DEFAULT_ORG),
     roles,
+    created_at: new Date().toISOString(),
   };
   stderr('The key, shown this once. Whoever has it acts as its user:\n');
   stdout(`${key}\n`);

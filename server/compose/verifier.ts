@@ -6,7 +6,6 @@ import type { Config, JwtConfig } from '../config/index.js';
 import type { Clock } from '../ports/clock.js';
 import type { Logger } from '../ports/logger.js';
 import type { TokenVerifier } from '../ports/token-verifier.js';
-import type { Directory } from '../session/directory.js';
 
 export interface ChosenVerifier {
   readonly verifier: TokenVerifier;
@@ -14,23 +13,14 @@ export interface ChosenVerifier {
   readonly keys?: KeySource;
 }
 
-export function createVerifier({ auth }: Config, directory: Directory, clock: Clock, logger: Logger): ChosenVerifier {
+export function createVerifier({ auth }: Config, clock: Clock, logger: Logger): ChosenVerifier {
   if (auth.mode === 'dev') return { verifier: createDevVerifier() };
   const { jwt, apiKeys } = auth;
   const keys = jwt && createKeySource(jwt, clock, logger);
-  const chosen = createCredentialVerifier({
+  const verifier = createCredentialVerifier({
     token: jwt && keys && createJwtVerifier({ ...jwt, keys, claims: toClaimRules(jwt), clock, logger }),
     apiKey: apiKeys.length > 0 ? createApiKeyVerifier(apiKeys) : undefined,
   });
-  const verifier: TokenVerifier = {
-    required: true,
-    // Whatever it was asked for, the roles of the last credential verified are the ones that count (TOOL-1).
-    async verify(credential) {
-      const identity = await chosen.verify(credential);
-      directory.saw(identity.principal);
-      return identity;
-    },
-  };
   return { verifier, ...(keys && { keys }) };
 }
 

@@ -107,6 +107,10 @@ const apiKeySchema = z.strictObject({
   user_id: z.string().min(1).max(200).describe('Who acts by it.'),
   org_id: z.string().min(1).max(200).describe('For which organisation.'),
   roles: z.array(z.string().min(1).max(100)).max(100).describe('With which roles.'),
+  created_at: z.iso
+    .datetime({ offset: true })
+    .optional()
+    .describe('When it was made; revocations until then leave it alone. Without it, any revocation ends it.'),
 });
 
 const LIMITS: Readonly<Record<keyof Limits, readonly [min: number, max: number, sentence: string]>> = {

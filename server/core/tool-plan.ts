@@ -53,6 +53,7 @@ function parseInput(json: string): Input | undefined {
 
 /** What the policy says at this moment, for everybody who takes part (TOOL-1). */
 export function decideNow(t: Transition, tool: string, input: Input): Decision {
+  if (t.ctx.heldBack !== undefined) return { effect: 'deny', rule: t.ctx.heldBack };
   return decide(t.ctx.policy, t.rolesOf(t.turn.participants), tool, input, t.ctx.fitsSchema);
 }
 

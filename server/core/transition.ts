@@ -40,6 +40,8 @@ export interface StepContext {
   readonly serverTools: ReadonlyMap<string, ServerTool>;
   readonly policy: Policy;
   readonly rolesOf: (who: Participant) => readonly string[];
+  /** Why no tool may begin now, whoever takes part; undefined where the policy alone decides. */
+  readonly heldBack?: string | undefined;
   /** Undefined where `input` fits `schema`, else what is wrong. */
   readonly fitsSchema: (schema: Readonly<Record<string, unknown>>, input: unknown) => string | undefined;
   /** Why `schema` can't be checked against; undefined where it can. */

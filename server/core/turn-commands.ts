@@ -31,7 +31,7 @@ export function onCommand(t: Transition, command: TurnCommand, sender: Sender, h
     case 'user.interrupt':
       return interrupt(t, command, from);
     case 'user.tool_confirmation':
-      return confirm(t, command, from, sender);
+      return confirm(t, command, from);
     case 'user.custom_tool_result':
       return answerCall(t, command, from);
     case 'user.tool_progress':
@@ -147,11 +147,11 @@ function steer(t: Transition, command: UserSteer, from: Participant): Reply {
   return accept(logged.seq, { turn_id: turn.turnId, steer_id: steerId, outcome });
 }
 
-function confirm(t: Transition, command: ToolConfirmation, from: Participant, sender: Sender): Reply {
+function confirm(t: Transition, command: ToolConfirmation, from: Participant): Reply {
   const call = callOf(t, command.tool_use_id);
   if (call?.state.name !== 'asking')
     return refuseCall(t, command.tool_use_id, call, 'It does not wait for a confirmation.');
-  if (!canApprove(t.ctx.policy, sender.principal.roles, call.name))
+  if (!canApprove(t.ctx.policy, t.ctx.rolesOf(from), call.name))
     return refuse('forbidden', `Your role may not approve ${call.name}.`);
   const { updated_input } = command;
   if (command.result === 'allow') {

@@ -4,7 +4,7 @@ import type { LoggedEvent, Session } from '../../protocol/index.js';
 import { MidstreamError } from '../../protocol/index.js';
 import { canCheckpoint, fromCheckpoint, toCheckpoint } from '../core/checkpoint.js';
 import { applyDelta } from '../core/delta-fold.js';
-import { createSessionState, type NewSession, type SessionState } from '../core/session-state.js';
+import { createSessionState, type NewSession, type Participant, type SessionState } from '../core/session-state.js';
 import { applyEvent } from '../core/session-view.js';
 import type { StepContext } from '../core/transition.js';
 import type { AuditSink } from '../ports/audit-log.js';
@@ -27,6 +27,8 @@ export interface RegistryDeps {
   readonly logger: Logger;
   readonly runner: Omit<RunnerDeps, 'send' | 'sessionId' | 'logger'>;
   readonly context: () => StepContext;
+  /** Brings the roles of those who take part in a turn that goes on (TOOL-1). */
+  readonly loadRoles: (who: readonly Participant[]) => Promise<void>;
 }
 
 interface Live {
@@ -139,6 +141,7 @@ export class ActorRegistry {
       await this.#deps.sessions.remove(sessionId);
       throw new MidstreamError('session_not_found');
     }
+    if (row.unfinished) await this.#deps.loadRoles(participantsOf(state));
     const live = this.#start(state, lease, { checkpointSeq, isNew: false });
     if (row.unfinished) live.actor.send({ type: 'recover' });
     return live;
@@ -273,6 +276,13 @@ export class ActorRegistry {
     live.checkpointSeq = state.seq;
   }
 }
+
+/** Who takes part in the turn that runs, and in those that wait. */
+export const participantsOf = ({ turn, queue }: SessionState): readonly Participant[] => [
+  ...(turn?.participants ?? []),
+  ...(turn?.steers ?? []).map(({ from }) => from),
+  ...queue.map(({ from }) => from),
+];
 
 /** Nobody watches, nothing runs, no tool is registered. */
 const isUnused = ({ state, feed }: SessionActor): boolean =>

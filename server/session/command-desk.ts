@@ -182,7 +182,8 @@ export class CommandDesk {
     const message = commands.find((command, at) => command.type === 'user.message' && !known[at]?.answer);
     const { turn, queue, agent, sessionId } = state();
     if (message?.type !== 'user.message' || turn || queue.length > 0 || context().draining) return undefined;
-    const { user_id: userId, org_id: orgId, roles } = caller.principal;
+    const { user_id: userId, org_id: orgId } = caller.principal;
+    const roles = context().rolesOf(caller.principal);
     const reservation = await runner.reserve({
       userId,
       orgId,

@@ -24,6 +24,7 @@ import type { LogRecord } from '../core/log-record.js';
 import type { AuditPage, AuditQuery } from '../ports/audit-log.js';
 import type { LogQuery, StoredEvent } from '../ports/event-log.js';
 import type { SpendGroup } from '../ports/ledger.js';
+import type { Identity } from '../ports/token-verifier.js';
 import type { ToolDefinition } from '../ports/tool-runner.js';
 
 export interface Caller {
@@ -135,6 +136,28 @@ export interface SessionApi {
   readonly activeSessions: number;
   /** Set once a shutdown has begun: turns are no longer started. */
   readonly draining: boolean;
+}
+
+export interface TicketApi {
+  /** A ticket for who asks, which opens one socket or event stream; it ends with their credential at the latest. */
+  issue(identity: Identity): Promise<{ readonly ticket: string; readonly expiresAt: number }>;
+  /** Whose it is, once. Rejects with `unauthenticated`, `token_expired` or `store_unavailable`. */
+  redeem(ticket: string): Promise<Identity>;
+}
+
+export interface RevocationRequest {
+  /** All credentials of a user, or the one credential of this name. */
+  readonly kind: 'user' | 'key';
+  readonly id: string;
+  readonly reason?: string | undefined;
+}
+
+export interface RevocationApi {
+  /**
+   * What was issued until now is dead, in the caller's organisation; durable when it resolves, with that time. Whether
+   * there is such a user or key, it doesn't tell. `forbidden` for roles without `inspect`.
+   */
+  revoke(caller: Caller, request: RevocationRequest): Promise<{ readonly at: number }>;
 }
 
 export interface SpendEntry extends Usage {

@@ -16,12 +16,13 @@ import type { Logger } from '../ports/logger.js';
 import type { Model } from '../ports/model.js';
 import type { SessionStore } from '../ports/session-store.js';
 import type { InputValidator, ToolRunner } from '../ports/tool-runner.js';
-import { ActorRegistry } from './actor-registry.js';
+import { ActorRegistry, participantsOf } from './actor-registry.js';
 import type { Agents } from './agents.js';
 import { BudgetGate } from './budget-gate.js';
 import type { Directory } from './directory.js';
+import { createRevocationDesk } from './revocation-desk.js';
 import type { SessionActor } from './session-actor.js';
-import type { SessionApi, UsageApi } from './session-api.js';
+import type { RevocationApi, SessionApi, UsageApi } from './session-api.js';
 import { SessionService } from './session-service.js';
 import { ToolDesk } from './tool-desk.js';
 import { createUsageDesk } from './usage-desk.js';
@@ -54,6 +55,7 @@ export interface RoomDeps {
 export interface SessionRoom {
   readonly api: SessionApi;
   readonly usage: UsageApi;
+  readonly revocations: RevocationApi;
   /** Takes up the turns that the last run left unfinished. */
   recover(): Promise<void>;
   /** No new turns from here on. */
@@ -68,6 +70,7 @@ export interface SessionRoom {
 }
 
 const POLL_MS = 20;
+const CANNOT_TELL = 'the store can’t say who was revoked, so no tool may run';
 
 export function createSessionRoom(deps: RoomDeps): SessionRoom {
   const { log, sessions, leases, ledger, model, tools, validator, clock, newId, logger, directory, audit } = deps;
@@ -85,6 +88,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     serverTools,
     policy,
     rolesOf: (who) => directory.rolesOf(who),
+    heldBack: directory.isCurrent ? undefined : CANNOT_TELL,
     fitsSchema,
     refuseSchema: (schema) => validator.refuse(schema),
     mayRegister: deps.mayRegister,
@@ -113,12 +117,17 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     logger,
     runner: { model, tools, gate, rolesOf },
     context,
+    loadRoles: async (who) => {
+      for (const one of who) await directory.load(one);
+    },
   });
+  directory.protect(() => registry.actors.flatMap(({ state }) => participantsOf(state)));
   const toolDesk = new ToolDesk({
     tools,
     calls: deps.calls,
     audit,
     policy: () => policy,
+    directory,
     fitsSchema,
     clock,
     newId,
@@ -148,7 +157,8 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     registry.actors.filter(({ state }) => state.turn && state.turn.phase.name !== 'waiting');
   return {
     api,
-    usage: createUsageDesk({ ledger, clock, budgets: () => budgets }),
+    usage: createUsageDesk({ ledger, clock, budgets: () => budgets, directory }),
+    revocations: createRevocationDesk({ directory, policy: () => policy, audit, clock }),
     async recover() {
       // What the last run held is settled before this one holds anything.
       await gate.beat();

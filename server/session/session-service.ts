@@ -88,7 +88,8 @@ export class SessionService implements SessionApi {
   }
 
   async dispatch(caller: Caller, command: Command): Promise<Accepted> {
-    this.#deps.directory.knows(caller.principal);
+    const knowing = this.#know(caller);
+    if (knowing) await knowing;
     switch (command.type) {
       case 'session.create':
         return this.#createOnce(caller, command);
@@ -103,7 +104,8 @@ export class SessionService implements SessionApi {
   }
 
   async dispatchBatch(caller: Caller, sessionId: string, commands: readonly TurnCommand[]): Promise<Echoes> {
-    this.#deps.directory.knows(caller.principal);
+    const knowing = this.#know(caller);
+    if (knowing) await knowing;
     const carried = await this.#use(caller, sessionId, (actor) => actor.batch(commands, caller));
     const echoes = await Promise.all(
       carried.map(async ({ accepted, echo }, at) => echo ?? (await this.#readEcho(sessionId, accepted, commands[at]))),
@@ -183,11 +185,12 @@ export class SessionService implements SessionApi {
 
   listTools(caller: Caller): readonly ToolDefinition[] {
     const { policy, fitsSchema, tools } = this.#deps;
-    const roles = [caller.principal.roles];
+    const roles = [this.#rolesOf(caller)];
     return tools.filter(({ name }) => decide(policy, roles, name, undefined, fitsSchema).effect !== 'deny');
   }
 
   checkTool(caller: Caller, name: string, input: Readonly<Record<string, unknown>>): void {
+    this.#deps.directory.knows(caller.principal);
     this.#deps.toolDesk.check(caller, name, input);
   }
 
@@ -197,20 +200,34 @@ export class SessionService implements SessionApi {
     input: Readonly<Record<string, unknown>>,
     options: ToolCallOptions,
   ): Promise<ToolCallResult> {
-    this.#deps.directory.saw(caller.principal);
+    this.#deps.directory.knows(caller.principal);
     return this.#deps.toolDesk.call(caller, name, input, options);
   }
 
-  async listAudit({ principal }: Caller, query: Omit<AuditQuery, 'orgId'>): Promise<AuditPage> {
+  async listAudit(caller: Caller, query: Omit<AuditQuery, 'orgId'>): Promise<AuditPage> {
     const { audit, policy } = this.#deps;
-    if (!canInspect(policy, principal.roles))
+    if (!canInspect(policy, this.#rolesOf(caller)))
       throw new MidstreamError('forbidden', 'Only a role with inspect may read the audit log.');
-    return audit.read({ ...query, orgId: principal.org_id });
+    return audit.read({ ...query, orgId: caller.principal.org_id });
   }
 
   async recordFeedback({ principal }: Caller, feedback: Feedback): Promise<void> {
     const { sessions, clock } = this.#deps;
     await sessions.putFeedback({ ...feedback, userId: principal.user_id, orgId: principal.org_id, at: clock.now() });
+  }
+
+  /** The roles of the last credential verified, also where this caller came by an older one (TOOL-1). */
+  #rolesOf({ principal }: Caller): readonly string[] {
+    this.#deps.directory.knows(principal);
+    return this.#deps.directory.rolesOf(principal);
+  }
+
+  /** Where nobody, here or in the store, knows more of the caller, what its credential said stands. */
+  #know({ principal }: Caller): Promise<void> | undefined {
+    const { directory } = this.#deps;
+    const loading = directory.load(principal)?.then(() => directory.knows(principal));
+    if (loading === undefined) directory.knows(principal);
+    return loading;
   }
 
   /** The state, as far as it is in the log (LOG-2). */

@@ -9,6 +9,7 @@ import type { NewId } from '../ports/identity.js';
 import type { Logger } from '../ports/logger.js';
 import type { ToolDefinition, ToolRunner } from '../ports/tool-runner.js';
 import { toBodyHash } from './command-memory.js';
+import type { Directory } from './directory.js';
 import type { Caller, ToolCallOptions } from './session-api.js';
 import { SharedCall } from './shared-call.js';
 
@@ -17,6 +18,7 @@ export interface ToolDeskDeps {
   readonly calls: CallMemory;
   readonly audit: AuditSink;
   readonly policy: () => Policy;
+  readonly directory: Pick<Directory, 'isCurrent' | 'rolesOf'>;
   readonly fitsSchema: FitsSchema;
   readonly clock: Clock;
   readonly newId: NewId;
@@ -47,10 +49,12 @@ export class ToolDesk {
 
   /** Throws where the tool may not be called with this input at this moment; a denial is in the audit. */
   check(caller: Caller, name: string, input: Input): ToolDefinition {
-    const { policy, fitsSchema } = this.#deps;
+    const { policy, fitsSchema, directory } = this.#deps;
     const tool = this.#byName.get(name);
     if (!tool) throw new MidstreamError('not_found', `There is no server tool named ${name}.`);
-    const { effect, rule } = decide(policy(), [caller.principal.roles], name, input, fitsSchema);
+    if (!directory.isCurrent) throw new MidstreamError('store_unavailable');
+    const roles = directory.rolesOf(caller.principal);
+    const { effect, rule } = decide(policy(), [roles], name, input, fitsSchema);
     if (effect !== 'allow') {
       void this.#record({ caller, tool, input }, 'denial', 'denied', { rule: withoutInput(rule, name) });
       const message =

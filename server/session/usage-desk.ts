@@ -12,21 +12,25 @@ import {
 import { toUsd } from '../core/session-state.js';
 import type { Clock } from '../ports/clock.js';
 import type { Ledger, SpendRow } from '../ports/ledger.js';
+import type { Directory } from './directory.js';
 import type { SpendEntry, UsageApi } from './session-api.js';
 
 export interface UsageDeskDeps {
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly budgets: () => BudgetPolicy;
+  readonly directory: Pick<Directory, 'knows' | 'rolesOf'>;
 }
 
 const DAY_MS = 86_400_000;
 const MAX_ROWS = 1_000;
 
-export function createUsageDesk({ ledger, clock, budgets }: UsageDeskDeps): UsageApi {
+export function createUsageDesk({ ledger, clock, budgets, directory }: UsageDeskDeps): UsageApi {
   return {
     async report({ principal }, { groupBy, days }) {
-      const { user_id: userId, org_id: orgId, roles } = principal;
+      const { user_id: userId, org_id: orgId } = principal;
+      directory.knows(principal);
+      const roles = directory.rolesOf(principal);
       const isOfAll = groupBy.includes('user');
       if (isOfAll && !canInspect(budgets(), roles))
         throw new MidstreamError('forbidden', 'group_by=user: only for roles with "inspect"');

@@ -106,8 +106,9 @@ describe('midstream keys create', () => {
     expect(key).toMatch(/^sk-ms-[\w-]{43}$/);
     expect(line).not.toContain(key);
     const api_keys = [JSON.parse(line)];
+    const made = { created_at: expect.stringMatching(/^20\d\d-.*\.\d{3}Z$/) };
     expect(api_keys).toEqual([
-      { id: 'ci', sha256: hash(key), user_id: 'bot', org_id: 'acme', roles: ['admin', 'admin2'] },
+      { id: 'ci', sha256: hash(key), user_id: 'bot', org_id: 'acme', roles: ['admin', 'admin2'], ...made },
     ]);
     const roles = { admin: { models: ['*'] }, admin2: {} };
     const { auth } = parseConfig({ env: {}, readFile: () => JSON.stringify({ api_keys, roles }) });

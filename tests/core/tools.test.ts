@@ -189,6 +189,17 @@ describe('server tools', () => {
     expect(world.of('tool.denied')[0]?.rule).toBe('role admin: ask send_mail');
   });
 
+  it('[TOOL-1] nobody’s tool begins while nobody can say who was revoked; the turn goes on', () => {
+    const world = new World();
+    world.say('Find');
+    stream(world, start, call(0, 'send_mail'));
+    world.heldBack = 'the store is away';
+    reply(world, 'tool_use');
+    expect(world.of('tool.started')).toHaveLength(0);
+    expect(world.of('tool.denied')[0]?.rule).toBe('the store is away');
+    expect(world.state.turn?.phase.name).not.toBe('ended');
+  });
+
   it('[TOOL-1] whoever steered is asked for, too', () => {
     const world = new World({ rolesOf: (user) => (user === 'bob' ? ['guest'] : ['admin']) });
     world.say('Find');
@@ -222,8 +233,8 @@ describe('server tools', () => {
 });
 
 describe('approvals', () => {
-  const ask = () => {
-    const world = new World({ policy: ASKING });
+  const ask = (options: ConstructorParameters<typeof World>[0] = {}) => {
+    const world = new World({ policy: ASKING, ...options });
     world.say('Send');
     reply(world, 'tool_use', call(0, 'send_mail', { q: 'draft' }));
     return { world, id: world.of('agent.tool_use')[0]?.id };
@@ -288,8 +299,8 @@ describe('approvals', () => {
   });
 
   it('[TOOL-3] count only from a role that may approve', () => {
-    const { world, id } = ask();
-    const viewer = { ...ALICE, principal: { ...ALICE.principal, roles: [] } };
+    const { world, id } = ask({ rolesOf: (user) => (user === 'bob' ? [] : ['admin']) });
+    const viewer = { principal: { user_id: 'bob', org_id: 'acme', roles: ['admin'] }, connectionId: 'conn_bob' };
     expect(confirm(world, id, 'allow', {}, viewer)).toMatchObject({ ok: false, error: { code: 'forbidden' } });
   });
 

@@ -5,8 +5,9 @@ import { LOCAL, startRoom, type TestRoom } from './support.js';
 
 const NO_BUDGETS = { roles: undefined, org: undefined };
 
+/** A user for each set of roles: those of one user are what their last credential said. */
 const as = (principal: Partial<Principal>): Caller => ({
-  principal: { ...LOCAL, ...principal },
+  principal: { ...LOCAL, user_id: `of ${principal.roles?.join(' and ')}`, ...principal },
   requestId: 'req_caller',
 });
 

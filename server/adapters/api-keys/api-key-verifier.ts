@@ -12,12 +12,15 @@ export interface ApiKey {
   readonly user_id: string;
   readonly org_id: string;
   readonly roles: readonly string[];
+  /** RFC 3339; without it, it may be as old as any. */
+  readonly created_at?: string | undefined;
 }
 
 export function createApiKeyVerifier(keys: readonly ApiKey[]): TokenVerifier {
-  const entries = keys.map(({ id, sha256, user_id, org_id, roles }) => {
+  const entries = keys.map(({ id, sha256, user_id, org_id, roles, created_at }) => {
     const principal = { user_id, org_id, roles: [...roles], key_id: id };
-    const identity: Identity = { principal, expiresAt: undefined, credentialId: id };
+    const issuedAt = created_at === undefined ? undefined : Date.parse(created_at);
+    const identity: Identity = { principal, expiresAt: undefined, issuedAt, credentialId: id };
     return { hash: Buffer.from(sha256, 'hex'), identity };
   });
   return {

@@ -1,6 +1,7 @@
 /** `POST /v1/chat`: one message in, its turn out, as a stream or as one JSON answer. */
 import type { Response, Router } from 'express';
 import { type ChatEvent, MidstreamError, NO_USAGE } from '../../../protocol/index.js';
+import { REVOKED, watchRevocation } from '../revocation-watch.js';
 import { toSseText } from '../sse/index.js';
 import { type ChatProjection, toErrorEvent, toTurnError } from './chat-projection.js';
 import { readChatRequest, wantsStream } from './chat-request.js';
@@ -8,7 +9,7 @@ import { type ChatAudience, ChatTurn } from './chat-turn.js';
 import { only, sendError } from './error-response.js';
 import type { HttpDeps } from './http-deps.js';
 import { readIdempotencyKey, toCommandId } from './idempotency.js';
-import { callerOf } from './request-context.js';
+import { callerOf, identityOf } from './request-context.js';
 
 export function addChatRoutes(router: Router, path: string, deps: HttpDeps): void {
   router
@@ -25,7 +26,12 @@ export function addChatRoutes(router: Router, path: string, deps: HttpDeps): voi
       try {
         const projection = await turn.send(key === undefined ? newId('cmd') : toCommandId(key));
         if (turn.isGone) return;
-        turn.follow(wantsStream(chat) ? toStream(res, turn, projection, deps) : toAnswer(res, turn, projection, deps));
+        const toAudience = wantsStream(chat) ? toStream : toAnswer;
+        turn.follow(toAudience(res, turn, projection, deps));
+        res.once(
+          'close',
+          watchRevocation(deps.revoked, identityOf(res), () => turn.cutOff(revoked())),
+        );
       } catch (error) {
         res.off('close', onClose);
         turn.detach();
@@ -34,6 +40,8 @@ export function addChatRoutes(router: Router, path: string, deps: HttpDeps): voi
     })
     .all(only('POST'));
 }
+
+const revoked = (): MidstreamError => new MidstreamError('unauthenticated', REVOKED);
 
 const toText = ({ event, data }: ChatEvent): string => toSseText(event, JSON.stringify(data));
 

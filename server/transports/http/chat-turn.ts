@@ -77,6 +77,12 @@ export class ChatTurn {
     this.attachment?.detach();
   }
 
+  /** The client may watch no longer; the turn goes on. */
+  cutOff(error: MidstreamError): void {
+    this.detach();
+    this.lose(error);
+  }
+
   /** The client went away: by `on_disconnect` its turn is cancelled, also while its message is under way (CAN-1). */
   leave(): void {
     this.gone = true;

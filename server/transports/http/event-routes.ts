@@ -9,13 +9,14 @@ import {
   type TurnCommand,
 } from '../../../protocol/index.js';
 import { LogSink, type Preview, type SseStream, toSseText } from '../sse/index.js';
+import { REVOKED, watchRevocation } from '../revocation-watch.js';
 import { TokenWatch } from '../token-watch.js';
 import { only } from './error-response.js';
 import { readLogQuery, readTimeFilter, toPageJson } from './event-listing.js';
 import type { HttpDeps } from './http-deps.js';
 import { readIdempotencyKey, toBatchCommandId } from './idempotency.js';
 import { listParam, numberParam, textParam } from './query.js';
-import { callerOf, expiryOf, param } from './request-context.js';
+import { callerOf, identityOf, param } from './request-context.js';
 
 function readCommands(req: Request, { newId }: HttpDeps): readonly TurnCommand[] {
   const { events } = parseBy(sendEventsSchema, req.body);
@@ -82,14 +83,16 @@ export function addEventRoutes(router: Router, deps: HttpDeps): void {
         clock: deps.clock,
         onExpired: () => sink.close(CLOSE.unauthenticated, 'The token has expired'),
       });
+      let unwatch = (): void => {};
       const stream: SseStream = streams.open(res, {
         onClosed: () => {
           tokenWatch.end();
+          unwatch();
           attachment.detach();
         },
         farewell: LogSink.farewell,
       });
-      tokenWatch.watch(expiryOf(res));
+      tokenWatch.watch(identityOf(res).expiresAt);
       const { epoch, head_seq, snapshot } = attachment.result;
       if (snapshot !== undefined) {
         const data = JSON.stringify({ type: 'session.snapshot', epoch, ...snapshot });
@@ -97,6 +100,7 @@ export function addEventRoutes(router: Router, deps: HttpDeps): void {
         stream.send();
       }
       sink.begin(stream, epoch);
+      unwatch = watchRevocation(deps.revoked, identityOf(res), () => sink.close(CLOSE.unauthenticated, REVOKED));
       if (stream.isOpen) attachment.start();
     })
     .all(only('GET'));

@@ -11,7 +11,9 @@ import { jsonBody } from './json-body.js';
 import { addPageRoutes } from './page-routes.js';
 import { addFeedbackRoute, addProbeRoutes } from './plain-routes.js';
 import { authenticate, withRequestId } from './request-context.js';
+import { addRevocationRoutes } from './revocation-routes.js';
 import { addConversationRoutes, addSessionRoutes } from './session-routes.js';
+import { addTicketRoutes } from './ticket-routes.js';
 import { addToolRoutes } from './tool-routes.js';
 import { addUsageRoute } from './usage-routes.js';
 
@@ -25,7 +27,7 @@ export function createHttpApp(deps: HttpDeps): Express {
   if (deps.page !== undefined && !deps.verifier.required) addPageRoutes(app, deps.page);
 
   // Who asks is settled before a byte of the body is read.
-  app.use(['/v1', '/chat', '/feedback', '/conversation'], authenticate(deps.verifier), jsonBody(deps.limits));
+  app.use(['/v1', '/chat', '/feedback', '/conversation'], authenticate(deps), jsonBody(deps.limits));
   addApiRoutes(app, deps);
 
   app.use(notFound);
@@ -42,6 +44,8 @@ function addApiRoutes(router: Router, deps: HttpDeps): void {
   addToolRoutes(router, deps);
   if (deps.usage) addUsageRoute(router, deps.usage);
   addAuditRoutes(router, deps);
+  addTicketRoutes(router, deps);
+  if (deps.revocations) addRevocationRoutes(router, deps, deps.revocations);
   for (const path of [PATHS.chat, '/chat']) addChatRoutes(router, path, deps);
   for (const path of [PATHS.feedback, '/feedback']) addFeedbackRoute(router, path, deps);
   for (const path of ['/v1/conversations/:id', '/conversation/:id']) addConversationRoutes(router, path, deps);

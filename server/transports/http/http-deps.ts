@@ -4,8 +4,9 @@ import type { AuditSink } from '../../ports/audit-log.js';
 import type { Clock } from '../../ports/clock.js';
 import type { NewId } from '../../ports/identity.js';
 import type { Logger } from '../../ports/logger.js';
+import type { RevokedCredentials } from '../../ports/revoked-credentials.js';
 import type { TokenVerifier } from '../../ports/token-verifier.js';
-import type { SessionApi, UsageApi } from '../../session/session-api.js';
+import type { RevocationApi, SessionApi, TicketApi, UsageApi } from '../../session/session-api.js';
 import type { OriginPolicy } from '../origin-policy.js';
 import type { SseStreams } from '../sse/index.js';
 
@@ -26,7 +27,11 @@ export interface HttpDeps {
   readonly api: SessionApi;
   /** What was spent; without it the route is not there. */
   readonly usage?: UsageApi;
+  /** Who revokes; without it the route is not there. */
+  readonly revocations?: RevocationApi;
   readonly verifier: TokenVerifier;
+  readonly tickets: TicketApi;
+  readonly revoked: RevokedCredentials;
   /** For refused credentials. */
   readonly audit: AuditSink;
   readonly clock: Clock;

@@ -2,14 +2,15 @@
 import type { Request, RequestHandler, Response } from 'express';
 import { MidstreamError } from '../../../protocol/index.js';
 import type { NewId } from '../../ports/identity.js';
-import type { TokenVerifier } from '../../ports/token-verifier.js';
-import type { Caller } from '../../session/session-api.js';
+import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
+import type { Caller, TicketApi } from '../../session/session-api.js';
 import { readCredential } from '../credential.js';
+import { textParam } from './query.js';
 
 interface Context {
   requestId: string;
   caller?: Caller;
-  expiresAt?: number | undefined;
+  identity?: Identity;
 }
 
 /** Ids of callers are taken where they are short and plain, so that they are safe in logs and headers. */
@@ -26,8 +27,12 @@ export function callerOf(res: Response): Caller {
   return caller;
 }
 
-/** When the credential ends, milliseconds since 1970; undefined where it doesn't. */
-export const expiryOf = (res: Response): number | undefined => contextOf(res).expiresAt;
+/** What the credential says; only behind `authenticate`. */
+export function identityOf(res: Response): Identity {
+  const { identity } = contextOf(res);
+  if (identity === undefined) throw new Error('A route asks for an identity without being behind authenticate');
+  return identity;
+}
 
 export function withRequestId(newId: NewId): RequestHandler {
   return (req, res, next) => {
@@ -39,16 +44,32 @@ export function withRequestId(newId: NewId): RequestHandler {
   };
 }
 
-export function authenticate(verifier: TokenVerifier): RequestHandler {
+/** The one route whose clients, browsers' `EventSource`, can send no header; nowhere else a URL holds a credential. */
+const STREAM = /^\/v1\/sessions\/[^/]+\/events\/stream$/;
+
+export function authenticate(deps: {
+  readonly verifier: TokenVerifier;
+  readonly tickets: Pick<TicketApi, 'redeem'>;
+}): RequestHandler {
   return async (req, res, next) => {
-    const credential = verifier.required ? readCredential(req.headers) : undefined;
-    if (verifier.required && credential === undefined)
-      throw new MidstreamError('unauthenticated', 'Send Authorization: Bearer … or X-API-Key');
-    const { principal, expiresAt } = await verifier.verify(credential);
-    contextOf(res).caller = { principal, requestId: requestIdOf(res) };
-    contextOf(res).expiresAt = expiresAt;
+    const identity = await identify(req, deps);
+    contextOf(res).caller = { principal: identity.principal, requestId: requestIdOf(res) };
+    contextOf(res).identity = identity;
     next();
   };
+}
+
+async function identify(
+  req: Request,
+  { verifier, tickets }: { readonly verifier: TokenVerifier; readonly tickets: Pick<TicketApi, 'redeem'> },
+): Promise<Identity> {
+  if (!verifier.required) return verifier.verify(undefined);
+  const credential = readCredential(req.headers);
+  if (credential !== undefined) return verifier.verify(credential);
+  const isStream = req.method === 'GET' && STREAM.test(req.baseUrl + req.path);
+  const ticket = isStream ? textParam(req, 'ticket') : undefined;
+  if (ticket !== undefined) return tickets.redeem(ticket);
+  throw new MidstreamError('unauthenticated', 'Send Authorization: Bearer … or X-API-Key');
 }
 
 /** A path parameter that the route always has. */

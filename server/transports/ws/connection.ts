@@ -13,8 +13,10 @@ import {
 import type { Clock } from '../../ports/clock.js';
 import type { NewId } from '../../ports/identity.js';
 import type { Logger } from '../../ports/logger.js';
+import type { RevokedCredentials } from '../../ports/revoked-credentials.js';
 import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
 import type { Accepted, Caller, SessionApi } from '../../session/session-api.js';
+import { REVOKED, watchRevocation } from '../revocation-watch.js';
 import { TokenWatch } from '../token-watch.js';
 import { toMidstreamError, toWireError } from '../wire-error.js';
 import type { AnnouncingSocket } from './announcing-socket.js';
@@ -32,6 +34,7 @@ export interface ConnectionDeps {
   readonly writer: SocketWriter;
   readonly api: SessionApi;
   readonly verifier: TokenVerifier;
+  readonly revoked: RevokedCredentials;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits: Limits;
@@ -50,6 +53,7 @@ const toTime = (ms: number | undefined): string | null => (ms === undefined ? nu
 export class Connection {
   private identity: Identity | undefined;
   private ended = false;
+  private unwatch: () => void = () => {};
   private readonly firstFrame: FirstFrame;
   private readonly subscriptions: Subscriptions;
   private readonly tokenWatch: TokenWatch;
@@ -133,6 +137,7 @@ export class Connection {
     this.ended = true;
     this.firstFrame.end();
     this.tokenWatch.end();
+    this.unwatch();
     this.subscriptions.end();
     this.deps.writer.end();
     if (this.identity === undefined) return;
@@ -219,15 +224,21 @@ export class Connection {
     if (renewed.principal.user_id !== user_id || renewed.principal.org_id !== org_id)
       throw new MidstreamError('forbidden', 'This token is another user’s; open another connection for it');
     return () => {
-      this.identity = renewed;
-      this.tokenWatch.watch(renewed.expiresAt);
+      this.live(renewed);
     };
+  }
+
+  /** From here on it lives by this credential, and no longer than it. */
+  private live(identity: Identity): void {
+    this.identity = identity;
+    this.tokenWatch.watch(identity.expiresAt);
+    this.unwatch();
+    this.unwatch = watchRevocation(this.deps.revoked, identity, () => this.close(CLOSE.unauthenticated, REVOKED));
   }
 
   private admit(identity: Identity): void {
     const { id, limits } = this.deps;
-    this.identity = identity;
-    this.tokenWatch.watch(identity.expiresAt);
+    this.live(identity);
     this.send({
       type: 'connection.ready',
       protocol: SUBPROTOCOL,

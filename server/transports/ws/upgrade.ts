@@ -3,15 +3,20 @@ import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { MidstreamError, PATHS, SUBPROTOCOL } from '../../../protocol/index.js';
 import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
+import type { TicketApi } from '../../session/session-api.js';
 import { readCredential } from '../credential.js';
 import type { OriginPolicy } from '../origin-policy.js';
 import { retryAfterSeconds, toWireError } from '../wire-error.js';
 
 export interface UpgradeDeps {
   readonly verifier: TokenVerifier;
+  readonly tickets: Pick<TicketApi, 'redeem'>;
   readonly policy: OriginPolicy;
   readonly isDraining: () => boolean;
 }
+
+/** A browser can send no header but this one: the ticket goes where subprotocols are offered. */
+const TICKET_PREFIX = 'ticket.';
 
 const offers = (req: IncomingMessage): readonly string[] =>
   (req.headers['sec-websocket-protocol'] ?? '')
@@ -21,7 +26,7 @@ const offers = (req: IncomingMessage): readonly string[] =>
 
 /** Who asks; undefined where the first frame has to say it. Rejects with the refusal. */
 export async function admitUpgrade(req: IncomingMessage, deps: UpgradeDeps): Promise<Identity | undefined> {
-  const { verifier, policy } = deps;
+  const { verifier, tickets, policy } = deps;
   if (req.url?.split('?', 1)[0] !== PATHS.ws)
     throw new MidstreamError('not_found', `There is no WebSocket here; connect to ${PATHS.ws}`);
   if (!policy.hostAllowed(req.headers))
@@ -34,8 +39,12 @@ export async function admitUpgrade(req: IncomingMessage, deps: UpgradeDeps): Pro
   if (offered.length > 0 && !offered.includes(SUBPROTOCOL))
     throw new MidstreamError('invalid_request', `Offer the subprotocol ${SUBPROTOCOL} (Sec-WebSocket-Protocol)`);
   if (!verifier.required) return verifier.verify(undefined);
+  if (new URLSearchParams(req.url.split('?')[1]).has('ticket'))
+    throw new MidstreamError('unauthenticated', 'Offer the ticket as a subprotocol, ticket.<value>, not in the URL');
   const credential = readCredential(req.headers);
-  return credential === undefined ? undefined : verifier.verify(credential);
+  if (credential !== undefined) return verifier.verify(credential);
+  const ticket = offered.find((name) => name.startsWith(TICKET_PREFIX))?.slice(TICKET_PREFIX.length);
+  return ticket === undefined ? undefined : tickets.redeem(ticket);
 }
 
 /** Answers an upgrade request with an error and ends its socket. */

@@ -8,8 +8,9 @@ import type { AuditSink } from '../../ports/audit-log.js';
 import type { Clock } from '../../ports/clock.js';
 import type { NewId } from '../../ports/identity.js';
 import type { Logger } from '../../ports/logger.js';
+import type { RevokedCredentials } from '../../ports/revoked-credentials.js';
 import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
-import type { SessionApi } from '../../session/session-api.js';
+import type { SessionApi, TicketApi } from '../../session/session-api.js';
 import { recordRefusal } from '../audited-refusal.js';
 import { createClientAddress, type ReadClientAddress } from '../client-address.js';
 import type { OriginPolicy } from '../origin-policy.js';
@@ -26,6 +27,8 @@ import { type Leave, WaitingRoom } from './waiting-room.js';
 export interface WsTransportDeps {
   readonly api: SessionApi;
   readonly verifier: TokenVerifier;
+  readonly tickets: Pick<TicketApi, 'redeem'>;
+  readonly revoked: RevokedCredentials;
   /** For refused credentials. */
   readonly audit: AuditSink;
   readonly clock: Clock;
@@ -51,7 +54,7 @@ export interface WsTransport {
 const CLOSE_TIMEOUT_MS = 2_000;
 
 export function createWsTransport(deps: WsTransportDeps): WsTransport {
-  const { api, clock, limits, logger, newId, policy, verifier } = deps;
+  const { api, clock, limits, logger, newId, policy, revoked, tickets, verifier } = deps;
   const connections = new Map<AnnouncingSocket, Connection>();
   const heartbeat = new Heartbeat(clock);
   const clientAddress = deps.clientAddress ?? createClientAddress([]);
@@ -93,6 +96,7 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
       writer,
       api,
       verifier,
+      revoked,
       clock,
       logger,
       limits,
@@ -131,7 +135,7 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
     const leave = verifier.required ? waitingRoom.enter(clientAddress(req)) : () => {};
     // Until it is known whose it is, or it is gone.
     socket.once('close', leave);
-    const identity = await admitUpgrade(req, { verifier, policy, isDraining: () => draining || api.draining });
+    const identity = await admitUpgrade(req, { verifier, tickets, policy, isDraining: () => draining || api.draining });
     if (identity !== undefined) leave();
     if (socket.destroyed) return;
     const seat = identity === undefined ? undefined : takeSeat(identity);

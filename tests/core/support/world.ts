@@ -54,6 +54,7 @@ export class World {
   state: SessionState;
   now = Date.UTC(2026, 0, 1);
   draining = false;
+  heldBack: string | undefined;
   overloaded = false;
   policy: Policy;
   readonly log: LogRecord[] = [];
@@ -103,6 +104,7 @@ export class World {
       serverTools: new Map(SERVER_TOOLS.map((t) => [t.name, t])),
       policy: this.policy,
       rolesOf: ({ user_id }) => this.#options.rolesOf?.(user_id) ?? ['admin'],
+      heldBack: this.heldBack,
       fitsSchema: (_schema, input) =>
         typeof (input as { q?: unknown }).q === 'number' ? '/q must be string' : undefined,
       refuseSchema: () => undefined,

@@ -4,7 +4,9 @@ import type { AddressInfo } from 'node:net';
 import { DEFAULT_LIMITS, type Limits, MidstreamError } from '../../../protocol/index.js';
 import type { AuditRecord, AuditSink } from '../../../server/ports/audit-log.js';
 import type { Logger } from '../../../server/ports/logger.js';
+import type { RevokedCredentials } from '../../../server/ports/revoked-credentials.js';
 import type { Identity, TokenVerifier } from '../../../server/ports/token-verifier.js';
+import type { TicketApi } from '../../../server/session/session-api.js';
 import { createHttpApp, type Page } from '../../../server/transports/http/index.js';
 import { createOriginPolicy } from '../../../server/transports/origin-policy.js';
 import { createSseStreams } from '../../../server/transports/sse/index.js';
@@ -60,6 +62,46 @@ export function createTestVerifier(required: boolean, clock: ManualClock): Token
   };
 }
 
+/** Tickets that the test names itself. */
+export class TestTickets implements TicketApi {
+  readonly waiting = new Map<string, Identity>();
+  readonly issuedTo: Identity[] = [];
+
+  constructor(private readonly clock: ManualClock) {}
+
+  async issue(identity: Identity) {
+    this.issuedTo.push(identity);
+    return { ticket: `ticket-${this.issuedTo.length}`, expiresAt: this.clock.now() + 30_000 };
+  }
+
+  async redeem(ticket: string): Promise<Identity> {
+    const identity = this.waiting.get(ticket);
+    this.waiting.delete(ticket);
+    if (identity === undefined) throw new MidstreamError('unauthenticated', 'The ticket is not valid');
+    return identity;
+  }
+}
+
+/** Everything of the users in `users` is revoked. */
+export class TestRevocations implements RevokedCredentials {
+  readonly users = new Set<string>();
+  readonly listeners = new Set<() => void>();
+
+  isRevoked({ principal }: Identity): boolean {
+    return this.users.has(principal.user_id);
+  }
+
+  onRevoked(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => void this.listeners.delete(listener);
+  }
+
+  revoke(user: string): void {
+    this.users.add(user);
+    for (const listener of [...this.listeners]) listener();
+  }
+}
+
 export interface TransportOptions {
   readonly auth?: 'required' | 'dev';
   readonly limits?: Partial<Limits>;
@@ -86,7 +128,9 @@ export async function startTransports(options: TransportOptions = {}) {
   const ready = options.ready ?? { ok: true, checks: { store: { ok: true, detail: 'answers' } } };
   const probes = { ready: async () => ready, version: '1.2.3' };
   const page = options.page === undefined ? {} : { page: options.page };
-  const shared = { api, verifier, audit, clock, logger, limits, newId, policy };
+  const tickets = new TestTickets(clock);
+  const revoked = new TestRevocations();
+  const shared = { api, verifier, tickets, revoked, audit, clock, logger, limits, newId, policy };
   const app = createHttpApp({ ...shared, streams, probes, ...page });
   const ws = createWsTransport(shared);
   const server = createServer(app);
@@ -102,6 +146,8 @@ export async function startTransports(options: TransportOptions = {}) {
     logger,
     audit,
     verifier,
+    tickets,
+    revoked,
     ws,
     streams,
     server,
