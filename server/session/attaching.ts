@@ -1,5 +1,6 @@
 /** The beginning of a subscription: from a cursor where the log can tell what follows it, else from a snapshot (LOG-4). */
-import type { AttachResult } from '../../protocol/index.js';
+import { type AttachResult, MidstreamError, type Principal } from '../../protocol/index.js';
+import { roleOf } from '../core/membership.js';
 import { toSnapshot } from '../core/snapshot.js';
 import type { Clock } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
@@ -11,13 +12,14 @@ import { Subscription } from './subscription.js';
 export interface AttachDeps {
   readonly log: EventLog;
   readonly clock: Clock;
+  readonly principal: Principal;
 }
 
 export async function attachTo(
   actor: SessionActor,
   request: AttachRequest,
   sink: FrameSink,
-  { log, clock }: AttachDeps,
+  { log, clock, principal }: AttachDeps,
 ): Promise<Attachment> {
   const { afterSeq, epoch } = request;
   const { state } = actor;
@@ -25,10 +27,12 @@ export async function attachTo(
   // What is shown must be in the log (LOG-2).
   if (!isReplay) await actor.flushed();
   if (actor.isDead) throw new ActorGone();
+  // From here on an end of the membership finds the subscription.
+  if (roleOf(actor.state, principal) === undefined) throw new MidstreamError('session_not_found');
   const head = isReplay ? actor.feed.head : state.seq;
   const cursor = isReplay && typeof afterSeq === 'number' ? afterSeq : head;
   const subscription = new Subscription(
-    { feed: actor.feed, log, clock, sink, deltas: request.deltas, onEnd: () => undefined },
+    { feed: actor.feed, log, clock, sink, deltas: request.deltas, userId: principal.user_id, onEnd: () => undefined },
     cursor,
   );
   const result: AttachResult = isReplay

@@ -2,6 +2,7 @@
 import {
   EVENT_TYPES,
   type Feedback,
+  type MemberUpdate,
   type Message,
   MidstreamError,
   type PresenceUpdate,
@@ -11,6 +12,7 @@ import {
   type ToolsUnregister,
   type TurnCommand,
 } from '../../protocol/index.js';
+import { roleOf } from '../core/membership.js';
 import { canInspect, decide, type FitsSchema, type Policy } from '../core/permissions.js';
 import type { SessionState } from '../core/session-state.js';
 import { toReading, toSession } from '../core/snapshot.js';
@@ -28,7 +30,7 @@ import type { Directory } from './directory.js';
 import { readEcho } from './event-echo.js';
 import { OpenConnections } from './open-connections.js';
 import { Presence } from './presence.js';
-import { SessionAccess } from './session-access.js';
+import { SessionAccess, toShared } from './session-access.js';
 import type {
   Accepted,
   Attachment,
@@ -96,14 +98,16 @@ export class SessionService implements SessionApi {
         return this.#register(caller, command);
       case 'presence.update':
         return this.#updatePresence(caller, command);
+      case 'session.member_update':
+        return this.#updateMember(caller, command);
       default:
-        return this.#access.use(caller, command.session_id, (actor) => actor.command(command, caller));
+        return this.#access.use(caller, command.session_id, 'editor', (actor) => actor.command(command, caller));
     }
   }
 
   async dispatchBatch(caller: Caller, sessionId: string, commands: readonly TurnCommand[]): Promise<Echoes> {
     this.#deps.directory.knows(caller.principal);
-    const carried = await this.#access.use(caller, sessionId, (actor) => actor.batch(commands, caller));
+    const carried = await this.#access.use(caller, sessionId, 'editor', (actor) => actor.batch(commands, caller));
     const echoes = await Promise.all(
       carried.map(
         async ({ accepted, echo }, at) => echo ?? (await readEcho(sessionId, accepted, commands[at], this.#deps)),
@@ -113,7 +117,9 @@ export class SessionService implements SessionApi {
   }
 
   async attach(caller: Caller, request: AttachRequest, sink: FrameSink): Promise<Attachment> {
-    return this.#access.use(caller, request.sessionId, (actor) => attachTo(actor, request, sink, this.#deps));
+    return this.#access.use(caller, request.sessionId, 'viewer', (actor) =>
+      attachTo(actor, request, sink, { ...this.#deps, principal: caller.principal }),
+    );
   }
 
   connectionClosed(connectionId: string): void {
@@ -138,12 +144,15 @@ export class SessionService implements SessionApi {
   ): Promise<{ data: readonly Session[]; nextPage: string | undefined }> {
     const { user_id: userId, org_id: orgId } = caller.principal;
     const { rows, nextPage } = await this.#deps.sessions.list({ userId, orgId }, query);
-    return { data: rows.map((row) => JSON.parse(row.json) as Session), nextPage };
+    return {
+      data: rows.map((row) => ({ ...(JSON.parse(row.json) as Session), members: [...toShared(row).members] })),
+      nextPage,
+    };
   }
 
   async deleteSession(caller: Caller, sessionId: string): Promise<void> {
-    await this.#access.use(caller, sessionId, async (actor) => {
-      actor.send({ type: 'delete' });
+    await this.#access.use(caller, sessionId, 'owner', async (actor) => {
+      actor.send({ type: 'delete', by: caller.principal });
       await actor.flushed();
     });
     await this.#deps.sessions.remove(sessionId);
@@ -151,7 +160,7 @@ export class SessionService implements SessionApi {
   }
 
   async listEvents(caller: Caller, sessionId: string, query: LogQuery): Promise<EventPage> {
-    await this.#access.actorFor(caller, sessionId);
+    await this.#access.actorFor(caller, sessionId, 'viewer');
     const types = query.types?.filter((type) => LISTED_TYPES.includes(type)) ?? LISTED_TYPES;
     if (types.length === 0) return { events: [], hasMore: false };
     const events = await this.#deps.log.read(sessionId, { ...query, types, limit: query.limit + 1 });
@@ -196,7 +205,7 @@ export class SessionService implements SessionApi {
 
   /** The state, as far as it is in the log (LOG-2). */
   #stateOf(caller: Caller, sessionId: string): Promise<SessionState> {
-    return this.#access.use(caller, sessionId, async (actor) => {
+    return this.#access.use(caller, sessionId, 'viewer', async (actor) => {
       const { state } = actor;
       await actor.flushed();
       return state;
@@ -206,18 +215,30 @@ export class SessionService implements SessionApi {
   #register(caller: Caller, command: ToolsRegister | ToolsUnregister): Promise<Accepted> {
     const { session_id } = command;
     return this.#asMember(caller, session_id, () =>
-      this.#access.use(caller, session_id, (actor) => actor.register(command, caller)),
+      this.#access.use(caller, session_id, 'editor', (actor) => actor.register(command, caller)),
     );
   }
 
   #updatePresence(caller: Caller, command: PresenceUpdate): Promise<Accepted> {
     const { session_id, state } = command;
     return this.#asMember(caller, session_id, async (connection_id) => {
-      const actor = await this.#access.actorFor(caller, session_id);
+      const actor = await this.#access.actorFor(caller, session_id, 'viewer');
       const member = { user_id: caller.principal.user_id, connection_id, state };
       const members = this.#presence.set(session_id, member);
       actor.feed.broadcast({ type: 'presence.changed', session_id, members: [...members] });
       return { result: {} };
+    });
+  }
+
+  /** Who is a member no more is not shown to be there either. */
+  #updateMember(caller: Caller, command: MemberUpdate): Promise<Accepted> {
+    const { session_id, user_id } = command;
+    return this.#access.use(caller, session_id, 'viewer', async (actor) => {
+      const accepted = await actor.command(command, caller);
+      const isGone = roleOf(actor.state, { user_id, org_id: caller.principal.org_id }) === undefined;
+      const members = isGone ? this.#presence.removeUser(session_id, user_id) : undefined;
+      if (members) actor.feed.broadcast({ type: 'presence.changed', session_id, members: [...members] });
+      return accepted;
     });
   }
 
