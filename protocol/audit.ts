@@ -13,6 +13,8 @@ export const AUDIT_KINDS = [
   'tool_call',
   /** The same, for a tool called without the model. */
   'direct_tool_call',
+  /** Somebody was made a member of a session, got another role in it, or is none any more; `rule` says which. */
+  'membership_change',
   'key_change',
   'policy_change',
   'revocation',

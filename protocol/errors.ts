@@ -59,6 +59,7 @@ export const ERRORS = {
   busy: row(409, 'conflict_error', true, 'A turn is running. Wait for turn.ended, or choose another on_busy.'),
   already_resolved: row(409, 'conflict_error', false, 'The call has its result already; nothing is left to do.'),
   idempotency_conflict: row(409, 'conflict_error', false, 'This id was used for another body. Use a new id.'),
+  last_owner: row(409, 'conflict_error', false, 'A session keeps an owner. Make somebody else an owner first.'),
   turn_not_active: row(409, 'conflict_error', false, 'No turn is running. Send a user.message instead.'),
   payload_too_large: row(413, 'request_too_large', false, 'Send less; the message names the limit.', 1009),
   rate_limited: row(429, 'rate_limit_error', true, 'Wait for retry_after_ms, then send it again.', 4429),

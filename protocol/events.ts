@@ -1,5 +1,6 @@
 /** The logged events: what happened, in order. Open objects: clients ignore what they do not know. */
 import { z } from 'zod';
+import { memberRoleSchema } from './members.js';
 
 export const usageSchema = z.object({
   input_tokens: z.int().min(0),
@@ -227,6 +228,8 @@ const schemas = [
       retry_status: z.object({ type: z.enum(['retrying', 'exhausted', 'terminal']) }),
     }),
   }),
+  /** `role` null: the membership ended. */
+  event('session.member_updated', { ...echo, user_id: z.string(), role: memberRoleSchema.nullable() }),
   event('session.deleted', {}),
 ] as const;
 

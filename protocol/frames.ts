@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { errorBodySchema, sessionEventSchema } from './events.js';
 import { SUBPROTOCOL } from './limits.js';
+import { memberRoleSchema } from './members.js';
 import { presenceMemberSchema, principalSchema, sessionSchema, snapshotSchema } from './resources.js';
 
 const time = z.iso.datetime();
@@ -23,6 +24,8 @@ export const commandResultSchema = z.looseObject({
   steer_id: z.string().optional(),
   outcome: z.enum(['joined', 'pending', 'cancelled', 'already_ended']).optional(),
   expires_at: time.nullish(),
+  user_id: z.string().optional(),
+  role: memberRoleSchema.nullish(),
 });
 
 const accepted = z.object({

@@ -10,6 +10,7 @@ export * from './errors.js';
 export * from './events.js';
 export * from './frames.js';
 export * from './limits.js';
+export * from './members.js';
 export * from './parse.js';
 export * from './paths.js';
 export * from './resources.js';

@@ -6,6 +6,9 @@ export const PATHS = {
   events: (id: string) => `/v1/sessions/${encodeURIComponent(id)}/events`,
   stream: (id: string) => `/v1/sessions/${encodeURIComponent(id)}/events/stream`,
   messages: (id: string) => `/v1/sessions/${encodeURIComponent(id)}/messages`,
+  members: (id: string) => `/v1/sessions/${encodeURIComponent(id)}/members`,
+  member: (id: string, userId: string) =>
+    `/v1/sessions/${encodeURIComponent(id)}/members/${encodeURIComponent(userId)}`,
   conversation: (id: string) => `/v1/conversations/${encodeURIComponent(id)}`,
   chat: '/v1/chat',
   feedback: '/v1/feedback',

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { clientToolSchema } from './content.js';
 import { blockSchema, idleReasonSchema, usageSchema } from './events.js';
+import { memberSchema } from './members.js';
 
 const time = z.iso.datetime();
 
@@ -34,6 +35,7 @@ export const sessionSchema = z.object({
   title: z.string().nullable(),
   metadata: z.record(z.string(), z.string()),
   agent: agentSchema,
+  members: z.array(memberSchema),
   created_at: time,
   updated_at: time,
   epoch: z.string(),

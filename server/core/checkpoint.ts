@@ -1,5 +1,5 @@
 /** The state as it is kept beside the log, so that a session opens without reading its whole past. */
-import type { SessionState } from './session-state.js';
+import { type SessionState, toFirstMembers } from './session-state.js';
 
 /** Only between turns: a turn's state lives in its events. */
 export const canCheckpoint = (state: SessionState): boolean => state.turn === undefined;
@@ -11,5 +11,8 @@ export function toCheckpoint(state: SessionState): string {
 
 /** Reads what `toCheckpoint` wrote; `epoch` is the log's of today. */
 export function fromCheckpoint(json: string, epoch: string): SessionState {
-  return { ...(JSON.parse(json) as Omit<SessionState, 'registrations'>), turn: undefined, registrations: [], epoch };
+  const kept = JSON.parse(json) as Omit<SessionState, 'registrations'>;
+  // Written before sessions were shared, it names none.
+  const members = kept.members ?? toFirstMembers(kept.owner);
+  return { ...kept, members, turn: undefined, registrations: [], epoch };
 }

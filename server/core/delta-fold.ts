@@ -14,6 +14,7 @@ export function applyDelta(before: SessionState, delta: DeltaRecord): SessionSta
     sessionId: before.sessionId,
     epoch: before.epoch,
     owner: before.owner,
+    members: before.members,
     title: before.title,
     metadata: before.metadata,
     agent: before.agent,

@@ -1,5 +1,6 @@
 /** Client tools: which connection has which (TOOL-5). They reach the model at the next turn. */
 import type { ClientTool, ToolsRegister, ToolsUnregister } from '../../protocol/index.js';
+import { refusalOf } from './membership.js';
 import type { ToolRegistration } from './session-state.js';
 import { offerAll } from './tool-plan.js';
 import { type Reply, refuse, type Sender, type Transition } from './transition.js';
@@ -8,6 +9,8 @@ const MAX_TOOLS = 128;
 
 export function registerTools(t: Transition, command: ToolsRegister, sender: Sender): Reply {
   const { connectionId, principal } = sender;
+  const refusal = refusalOf(t.state, principal, 'editor');
+  if (refusal) return refuse(refusal.code, refusal.message);
   if (connectionId === undefined) return refuse('invalid_request', 'tools.register works over a WebSocket only.');
   for (const tool of command.tools) {
     const problem = refuseTool(t, tool, connectionId);

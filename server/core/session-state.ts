@@ -4,6 +4,7 @@ import {
   type Block,
   type ClientTool,
   type IdleReason,
+  type Member,
   NO_USAGE,
   type ToolChoice,
   type Usage,
@@ -202,7 +203,10 @@ export interface ToolRegistration {
 export interface SessionState {
   readonly sessionId: string;
   readonly epoch: string;
+  /** Who made it; its org is the session's. */
   readonly owner: Participant;
+  /** Who may do what in it; the first is who made it, as long as they are one. */
+  readonly members: readonly Member[];
   readonly title: string | null;
   readonly metadata: Readonly<Record<string, string>>;
   readonly agent: Agent;
@@ -240,6 +244,7 @@ export interface NewSession {
 export function createSessionState(session: NewSession): SessionState {
   return {
     ...session,
+    members: toFirstMembers(session.owner),
     updatedAt: session.createdAt,
     seq: 0,
     history: [],
@@ -256,6 +261,9 @@ export function createSessionState(session: NewSession): SessionState {
     registrations: [],
   };
 }
+
+/** Of a session that nobody has shared yet. */
+export const toFirstMembers = (owner: Participant): readonly Member[] => [{ user_id: owner.user_id, role: 'owner' }];
 
 export function addUsage(a: Usage, b: Usage): Usage {
   return {

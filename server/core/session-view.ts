@@ -1,6 +1,7 @@
 /** The fold of the log: what each event does to the state. The only place that says so, live and after a crash alike. */
 import { type EventOf, type LoggedEvent, NO_USAGE } from '../../protocol/index.js';
 import { isHistoryTooLong, toKept, toLaterHalf, toTrusted } from './kept-history.js';
+import { isEditor, withMember } from './membership.js';
 import {
   addUsage,
   isSame,
@@ -32,11 +33,20 @@ export function applyEvent(before: SessionState, event: LoggedEvent): SessionSta
       return { ...state, running: true, idleReason: undefined };
     case 'session.status_idle':
       return { ...state, running: false, idleReason: event.stop_reason.type };
+    case 'session.member_updated':
+      return onMemberUpdated(state, event);
     case 'session.deleted':
       return { ...state, deleted: true };
     default:
       return turn && event.turn_id === turn.turnId ? onTurnEvent(state, turn, event, at) : state;
   }
+}
+
+/** What somebody steered who may no longer prompt does not join the turn. */
+function onMemberUpdated(before: SessionState, event: EventOf<'session.member_updated'>): SessionState {
+  const state = { ...before, members: withMember(before.members, event.user_id, event.role) };
+  const steers = state.turn?.steers.filter(({ from }) => isEditor(state, from));
+  return state.turn && steers ? withTurn(state, { ...state.turn, steers }) : state;
 }
 
 function onTurnEvent(state: SessionState, turn: Turn, event: LoggedEvent, at: number): SessionState {

@@ -13,6 +13,7 @@ export function toSession(state: SessionState): Session {
     title: state.title,
     metadata: { ...state.metadata },
     agent: state.agent,
+    members: [...state.members],
     created_at: time(state.createdAt),
     updated_at: time(state.updatedAt),
     epoch: state.epoch,

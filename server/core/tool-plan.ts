@@ -1,8 +1,9 @@
 /** A tool call's way from the model to its result: checked, asked for, offered or started, resolved once. */
 import { BOUNDS, type ClientTool, type InputBlock } from '../../protocol/index.js';
+import { isEditor } from './membership.js';
 import { type Decision, decide } from './permissions.js';
 import { capResult } from './result-cap.js';
-import { type Call, isSame, type OpenBlock } from './session-state.js';
+import { type Call, isSame, type OpenBlock, type Participant } from './session-state.js';
 import { type Transition, time, toText } from './transition.js';
 import { type CallResult, logResult } from './turn-end.js';
 
@@ -54,8 +55,13 @@ function parseInput(json: string): Input | undefined {
 /** What the policy says at this moment, for everybody who takes part (TOOL-1). */
 export function decideNow(t: Transition, tool: string, input: Input): Decision {
   if (t.ctx.heldBack !== undefined) return { effect: 'deny', rule: t.ctx.heldBack };
+  const gone = t.turn.participants.find((participant) => !isEditor(t.state, participant));
+  if (gone) return { effect: 'deny', rule: mayNoLonger(gone) };
   return decide(t.ctx.policy, t.rolesOf(t.turn.participants), tool, input, t.ctx.fitsSchema);
 }
+
+/** The rule for a turn in which somebody takes part who is no editor any more. */
+export const mayNoLonger = (who: Participant): string => `${who.user_id} may no longer prompt in this session`;
 
 /** What is wrong with a tool's input, for the model or an approver to read. */
 export function mismatchOf(t: Transition, tool: string, input: Input): string | undefined {
@@ -116,7 +122,7 @@ function offer(t: Transition, call: Call): void {
 }
 
 /** The connection is gone: what it was to run is offered again after a grace, in which its result may still come. */
-export function withdrawOffers(t: Transition, connectionId: string): void {
+export function withdrawOffers(t: Transition, connectionId: string, graceMs: number = BOUNDS.offerGraceMs): void {
   const turn = t.state.turn;
   if (!turn) return;
   const calls = turn.calls.map((call): Call => {
@@ -124,7 +130,7 @@ export function withdrawOffers(t: Transition, connectionId: string): void {
     if (state.name !== 'offered' || state.connectionId !== connectionId) return call;
     return {
       ...call,
-      state: { name: 'unoffered', expiresAt: state.expiresAt, offerAt: t.ctx.now + BOUNDS.offerGraceMs },
+      state: { name: 'unoffered', expiresAt: state.expiresAt, offerAt: t.ctx.now + graceMs },
     };
   });
   t.patchTurn({ calls });

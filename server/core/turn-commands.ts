@@ -1,13 +1,15 @@
 /** What users ask of a session: each command is refused with a reason, or takes effect at a named seq (CMD-3). */
 import type {
   CustomToolResult,
+  SessionCommand,
   ToolConfirmation,
   ToolProgress,
-  TurnCommand,
   UserMessage,
   UserSteer,
 } from '../../protocol/index.js';
 import { interrupt } from './interrupt.js';
+import { updateMember } from './member-update.js';
+import { refusalOf } from './membership.js';
 import { canApprove, canUseModel, maxTokensOf } from './permissions.js';
 import type { Call, Participant } from './session-state.js';
 import { advance, canJoinNow, steerNow } from './step-flow.js';
@@ -20,9 +22,12 @@ import { startNext } from './turn-start.js';
 const OVERLOADED_RETRY_MS = 1_000;
 
 /** `hold`: whether the budget of the first request is held already, where the command starts a turn (BUD-3). */
-export function onCommand(t: Transition, command: TurnCommand, sender: Sender, hold: 'held' | 'needed'): Reply {
+export function onCommand(t: Transition, command: SessionCommand, sender: Sender, hold: 'held' | 'needed'): Reply {
   if (t.state.deleted) return refuse('session_not_found');
   const from = toParticipant(sender);
+  if (command.type === 'session.member_update') return updateMember(t, command, from);
+  const refusal = refusalOf(t.state, from, 'editor');
+  if (refusal) return refuse(refusal.code, refusal.message);
   switch (command.type) {
     case 'user.message':
       return sendMessage(t, command, from, hold);
@@ -35,7 +40,7 @@ export function onCommand(t: Transition, command: TurnCommand, sender: Sender, h
     case 'user.custom_tool_result':
       return answerCall(t, command, from);
     case 'user.tool_progress':
-      return reportProgress(t, command);
+      return reportProgress(t, command, from);
   }
 }
 
@@ -207,7 +212,7 @@ function answerCall(t: Transition, command: CustomToolResult, from: Participant)
   return accept(logged.seq, {});
 }
 
-function reportProgress(t: Transition, command: ToolProgress): Reply {
+function reportProgress(t: Transition, command: ToolProgress, from: Participant): Reply {
   const call = callOf(t, command.custom_tool_use_id);
   if (call?.type !== 'agent.custom_tool_use' || call.state.name === 'resolved' || call.state.name === 'asking')
     return refuseCall(t, command.custom_tool_use_id, call, 'It is not run by a client now.');
@@ -217,6 +222,7 @@ function reportProgress(t: Transition, command: ToolProgress): Reply {
     type: 'tool.progress',
     turn_id: turnId,
     step,
+    actor: { user_id: from.user_id },
     tool_use_id: call.id,
     ...omitUndefined({ message, percent }),
   });

@@ -1,9 +1,9 @@
 /** The session's machine: (state, input, context) → state, records to append, effects to have afterwards. Pure; never throws. */
 import {
   type ErrorBody,
+  type SessionCommand,
   type ToolsRegister,
   type ToolsUnregister,
-  type TurnCommand,
   toErrorBody,
 } from '../../protocol/index.js';
 import type { BudgetWarning } from './budget-math.js';
@@ -13,7 +13,7 @@ import { onModelEnd, onModelEvents } from './model-input.js';
 import type { ModelEnd, ModelEvent } from './model-stream.js';
 import { recover } from './recovery.js';
 import { registerTools, unregisterTools } from './registrations.js';
-import type { SessionState } from './session-state.js';
+import type { Participant, SessionState } from './session-state.js';
 import { advance } from './step-flow.js';
 import { callOf, offerAll, resolve, withdrawOffers } from './tool-plan.js';
 import { type Effect, type Reply, type RequestKey, type Sender, type StepContext, Transition } from './transition.js';
@@ -24,7 +24,7 @@ import { beginRequest } from './turn-start.js';
 export type Input =
   | {
       readonly type: 'command';
-      readonly command: TurnCommand;
+      readonly command: SessionCommand;
       readonly sender: Sender;
       readonly hold: 'held' | 'needed';
     }
@@ -41,7 +41,7 @@ export type Input =
   | { readonly type: 'recover' }
   /** Cuts what runs, because the server goes down; what only waits is left to wait. */
   | { readonly type: 'cut' }
-  | { readonly type: 'delete' };
+  | { readonly type: 'delete'; readonly by: Participant };
 
 export interface Step {
   readonly state: SessionState;
@@ -108,7 +108,7 @@ function handle(t: Transition, input: Input): Reply | undefined {
         t.patchTurn({ steers: [] });
         endTurn(t, 'cancelled');
       }
-      t.emit({ type: 'session.deleted' });
+      t.emit({ type: 'session.deleted', actor: { user_id: input.by.user_id } });
       return undefined;
   }
 }

@@ -25,6 +25,8 @@ export interface RowChange {
   readonly updatedAt: number;
   /** The session resource, as JSON. */
   readonly json: string;
+  /** Set where they changed: the users, of the session's org, whose list it is in from now on. */
+  readonly memberIds?: readonly string[];
 }
 
 export interface LogAppend {

@@ -4,6 +4,7 @@ import type { CommandAnswer } from './event-log.js';
 
 export interface SessionRow {
   readonly id: string;
+  /** Who made it. */
   readonly userId: string;
   readonly orgId: string;
   readonly status: 'idle' | 'running';
@@ -28,11 +29,11 @@ export interface SessionPage {
 }
 
 export interface SessionStore {
-  /** Durable when it resolves. With an answer, both are written or none (CMD-2 of `session.create`). */
+  /** Durable when it resolves; the row's user is the session's first member. With an answer, both are written or none (CMD-2 of `session.create`). */
   create(row: SessionRow, answer?: CommandAnswer): Promise<void>;
   get(sessionId: string): Promise<SessionRow | undefined>;
-  /** The sessions of one owner, newest first. An unknown `page` starts over. */
-  list(owner: { userId: string; orgId: string }, query: { limit: number; page?: string }): Promise<SessionPage>;
+  /** The sessions that one user is a member of (`RowChange.memberIds`), newest first. An unknown `page` starts over. */
+  list(member: { userId: string; orgId: string }, query: { limit: number; page?: string }): Promise<SessionPage>;
   /** Ids of the sessions whose row says `unfinished`. */
   unfinished(): Promise<readonly string[]>;
   /** Removes the session, its log, checkpoint and answers; durable when it resolves. */

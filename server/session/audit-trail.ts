@@ -11,6 +11,7 @@ const AUDITED: ReadonlySet<EventType> = new Set<EventType>([
   'tool.started',
   'agent.tool_result',
   'user.tool_confirmation',
+  'session.member_updated',
 ]);
 
 const NONE: readonly AuditRecord[] = [];
@@ -87,6 +88,12 @@ function toAuditRecord(event: LoggedEvent, around: Around): AuditRecord | undefi
     case 'user.tool_confirmation': {
       const record = toRecord('approval', event.tool_use_id, event.result === 'allow' ? 'allowed' : 'denied');
       return event.actor ? { ...record, user_id: event.actor.user_id } : record;
+    }
+    case 'session.member_updated': {
+      const { processed_at: at, session_id, user_id, role } = event;
+      const by = event.actor?.user_id ?? owner.user_id;
+      const rule = `${user_id}: ${role ?? 'none'}`;
+      return { at, kind: 'membership_change', user_id: by, org_id: owner.org_id, session_id, rule, outcome: 'applied' };
     }
     default:
       return undefined;

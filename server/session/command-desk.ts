@@ -2,7 +2,7 @@
  * Where users' commands enter a session: in order (CMD-5), once per id (CMD-2), paid for before they start a turn
  * (BUD-3), and several of them all or none.
  */
-import { MidstreamError, type ToolsRegister, type ToolsUnregister, type TurnCommand } from '../../protocol/index.js';
+import { MidstreamError, type SessionCommand, type ToolsRegister, type ToolsUnregister } from '../../protocol/index.js';
 import type { LogRecord } from '../core/log-record.js';
 import type { SessionState } from '../core/session-state.js';
 import { boundFirstInputTokens } from '../core/token-estimate.js';
@@ -63,7 +63,7 @@ export class CommandDesk {
   }
 
   /** Rejects with `Refused`, or with what made the store or the machine fail. */
-  async carryOut(commands: readonly TurnCommand[], caller: Caller): Promise<readonly Carried[]> {
+  async carryOut(commands: readonly SessionCommand[], caller: Caller): Promise<readonly Carried[]> {
     const { done } = await this.#inOrder(() => this.#enter(commands, caller));
     return done;
   }
@@ -91,7 +91,7 @@ export class CommandDesk {
   }
 
   /** Resolves when the commands were stepped; `done`, when they took effect. */
-  async #enter(commands: readonly TurnCommand[], caller: Caller): Promise<{ done: Promise<readonly Carried[]> }> {
+  async #enter(commands: readonly SessionCommand[], caller: Caller): Promise<{ done: Promise<readonly Carried[]> }> {
     const known = await this.#findKnown(commands, caller);
     const isNew = known.some(({ answer }) => answer === undefined);
     const hold = isNew ? await this.#holdFor(commands, known, caller) : undefined;
@@ -110,7 +110,7 @@ export class CommandDesk {
     return { done: Promise.all(carried) };
   }
 
-  async #findKnown(commands: readonly TurnCommand[], caller: Caller): Promise<Asked[]> {
+  async #findKnown(commands: readonly SessionCommand[], caller: Caller): Promise<Asked[]> {
     const known: Asked[] = [];
     for (const [at, command] of commands.entries()) {
       try {
@@ -128,7 +128,7 @@ export class CommandDesk {
 
   /** Steps on a state of its own, so that a refusal leaves nothing behind. */
   #stepAll(
-    commands: readonly TurnCommand[],
+    commands: readonly SessionCommand[],
     known: readonly Asked[],
     caller: Caller,
     hold: Hold | undefined,
@@ -162,7 +162,7 @@ export class CommandDesk {
   }
 
   #remember(
-    command: TurnCommand,
+    command: SessionCommand,
     bodyHash: string,
     accepted: Accepted,
     committed: Promise<void>,
@@ -177,7 +177,11 @@ export class CommandDesk {
   }
 
   /** Where a message would start a turn, its first request is paid for before it is accepted. */
-  async #holdFor(commands: readonly TurnCommand[], known: readonly Asked[], caller: Caller): Promise<Hold | undefined> {
+  async #holdFor(
+    commands: readonly SessionCommand[],
+    known: readonly Asked[],
+    caller: Caller,
+  ): Promise<Hold | undefined> {
     const { state, context, runner } = this.#deps;
     const message = commands.find((command, at) => command.type === 'user.message' && !known[at]?.answer);
     const { turn, queue, agent, sessionId } = state();
@@ -222,7 +226,7 @@ export class CommandDesk {
 
 /** The fate of the same command earlier in the batch, told again. */
 function toTwin(
-  commands: readonly TurnCommand[],
+  commands: readonly SessionCommand[],
   fates: readonly (Carried | Promise<Accepted>)[],
   at: number,
 ): Carried | undefined {
@@ -232,7 +236,7 @@ function toTwin(
 
 function toAnswer(
   sessionId: string,
-  command: TurnCommand,
+  command: SessionCommand,
   bodyHash: string,
   caller: Caller,
   accepted: Accepted,

@@ -14,6 +14,14 @@ export class Presence {
     return [...members.values()];
   }
 
+  /** Takes a user out of one session, with all connections; undefined where they weren't there. */
+  removeUser(sessionId: string, userId: string): readonly PresenceMember[] | undefined {
+    const all = [...(this.#sessions.get(sessionId)?.values() ?? [])];
+    const theirs = all.filter((member) => member.user_id === userId);
+    for (const { connection_id } of theirs) this.remove(sessionId, connection_id);
+    return theirs.length > 0 ? all.filter((member) => !theirs.includes(member)) : undefined;
+  }
+
   /** Takes a connection out of one session; undefined where it wasn't there. */
   remove(sessionId: string, connectionId: string): readonly PresenceMember[] | undefined {
     const members = this.#sessions.get(sessionId);

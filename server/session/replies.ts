@@ -15,7 +15,8 @@ export class Refused extends Error {
   /** Why, with the place as `details.index`. */
   withIndex(): unknown {
     const { cause, index } = this;
-    if (!(cause instanceof MidstreamError)) return cause;
+    // Of a session that may not exist nothing is told (AUTH-3).
+    if (!(cause instanceof MidstreamError) || cause.code === 'session_not_found') return cause;
     const { code, message, retryAfterMs, details } = cause;
     return new MidstreamError(code, message, { retryAfterMs, details: { ...details, index } });
   }

@@ -2,7 +2,7 @@
  * The only writer of one session's log. It steps the machine, appends what came of it, and when that is in the log
  * shows it, acts on it and replies.
  */
-import type { EventOf, ToolsRegister, ToolsUnregister, TurnCommand } from '../../protocol/index.js';
+import type { EventOf, SessionCommand, ToolsRegister, ToolsUnregister, TurnCommand } from '../../protocol/index.js';
 import type { LogRecord } from '../core/log-record.js';
 import type { SessionState } from '../core/session-state.js';
 import { toSession } from '../core/snapshot.js';
@@ -104,7 +104,7 @@ export class SessionActor {
   }
 
   /** Carries out a command, in the order of the calls. Resolves when it took effect. */
-  async command(command: TurnCommand, caller: Caller): Promise<Accepted> {
+  async command(command: SessionCommand, caller: Caller): Promise<Accepted> {
     try {
       const [carried] = await this.#desk.carryOut([command], caller);
       return (carried as Carried).accepted;
@@ -143,11 +143,14 @@ export class SessionActor {
     const row = toRowChange(before, state);
     const appended = log.append({ sessionId: state.sessionId, token, records, answers, ...(row && { row }) });
     this.#flushed = appended.catch(ignore);
+    const left = toLeft(before, state);
     const audited = toAuditRecords({ records, before, after: state, requestId });
     return appended.then(
       () => {
         // It is in the log, so it has happened, whatever became of the actor.
         for (const record of audited) void this.#deps.audit.record(record);
+        // Before what follows is shown.
+        for (const userId of left) this.feed.endFor(userId);
         return this.#act(records, effects, marks);
       },
       (error: unknown) => this.#fail(error),
@@ -198,16 +201,29 @@ export class SessionActor {
 const DONE = Promise.resolve();
 const ignore = (): void => undefined;
 
+const NOBODY: readonly string[] = [];
+
+/** Who was a member before and is none now. */
+function toLeft(before: SessionState, after: SessionState): readonly string[] {
+  if (before.members === after.members) return NOBODY;
+  return toIds(before).filter((id) => !toIds(after).includes(id));
+}
+
+const toIds = ({ members }: SessionState): string[] => members.map(({ user_id }) => user_id);
+
 const isUnfinished = (state: SessionState): boolean => state.turn !== undefined || state.queue.length > 0;
 
-/** The row follows the log where somebody looks for it: status, what is unfinished, usage. */
+/** The row follows the log where somebody looks for it: status, what is unfinished, usage, members. */
 function toRowChange(before: SessionState, after: SessionState): RowChange | undefined {
   const unfinished = isUnfinished(after);
   const isSame =
     before.running === after.running &&
+    before.members === after.members &&
     isUnfinished(before) === unfinished &&
     before.ended.length === after.ended.length;
   if (isSame) return undefined;
   const status = after.running ? 'running' : 'idle';
-  return { status, unfinished, updatedAt: after.updatedAt, json: JSON.stringify(toSession(after)) };
+  const json = JSON.stringify(toSession(after));
+  const memberIds = before.members === after.members ? undefined : toIds(after);
+  return { status, unfinished, updatedAt: after.updatedAt, json, ...(memberIds && { memberIds }) };
 }

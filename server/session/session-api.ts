@@ -8,6 +8,7 @@ import type {
   CommandResult,
   ControlFrame,
   Feedback,
+  MemberUpdate,
   Message,
   PresenceUpdate,
   Principal,
@@ -34,7 +35,7 @@ export interface Caller {
   readonly requestId: string;
 }
 
-export type Command = TurnCommand | SessionCreate | ToolsRegister | ToolsUnregister | PresenceUpdate;
+export type Command = TurnCommand | MemberUpdate | SessionCreate | ToolsRegister | ToolsUnregister | PresenceUpdate;
 
 export interface Accepted {
   readonly applied_at_seq?: number;
@@ -94,7 +95,10 @@ export interface ToolCallOptions {
   readonly signal: AbortSignal;
 }
 
-/** Every method rejects with `MidstreamError`; a session of somebody else is `session_not_found` (AUTH-3). */
+/**
+ * Every method rejects with `MidstreamError`. For who is no member of a session it is `session_not_found` (AUTH-3); what
+ * a member's role doesn't reach is `forbidden`.
+ */
 export interface SessionApi {
   /** Carries out one command, once per id (CMD-2). Resolves when it is in the log and took effect (CMD-3, CAN-2). */
   dispatch(caller: Caller, command: Command): Promise<Accepted>;
@@ -105,6 +109,7 @@ export interface SessionApi {
   connectionClosed(connectionId: string): void;
 
   getSession(caller: Caller, sessionId: string): Promise<Session>;
+  /** Of which the caller is a member. */
   listSessions(
     caller: Caller,
     query: { limit: number; page?: string },

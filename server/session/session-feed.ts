@@ -5,14 +5,19 @@
 import type { ControlFrame } from '../../protocol/index.js';
 import type { LogRecord } from '../core/log-record.js';
 
+/** `left`: whoever watches is no member any more. */
+export type EndReason = 'deleted' | 'failed' | 'left';
+
 export interface Watcher {
   /** The last seq it took. */
   readonly cursor: number;
   /** There is more to pull. */
   wake(): void;
   control(frame: ControlFrame): void;
+  /** Who watches. */
+  readonly userId: string;
   /** The feed ends here; the log goes on elsewhere. */
-  end(reason: 'deleted' | 'failed'): void;
+  end(reason: EndReason): void;
 }
 
 /** Kept even when everybody has passed it: a client that drops for a moment resumes with every delta. */
@@ -71,6 +76,11 @@ export class SessionFeed {
 
   broadcast(frame: ControlFrame): void {
     for (const watcher of [...this.#watchers]) watcher.control(frame);
+  }
+
+  /** Ends it for one user alone. */
+  endFor(userId: string): void {
+    for (const watcher of [...this.#watchers]) if (watcher.userId === userId) watcher.end('left');
   }
 
   end(reason: 'deleted' | 'failed'): void {

@@ -8,7 +8,7 @@ import type { EventRecord, LogRecord } from '../core/log-record.js';
 import type { Clock, Timer } from '../ports/clock.js';
 import type { EventLog, StoredEvent } from '../ports/event-log.js';
 import type { FrameSink } from './session-api.js';
-import type { SessionFeed, Watcher } from './session-feed.js';
+import type { EndReason, SessionFeed, Watcher } from './session-feed.js';
 
 export interface SubscriptionDeps {
   readonly feed: SessionFeed;
@@ -16,6 +16,7 @@ export interface SubscriptionDeps {
   readonly clock: Clock;
   readonly sink: FrameSink;
   readonly deltas: boolean;
+  readonly userId: string;
   readonly onEnd: () => void;
 }
 
@@ -44,6 +45,10 @@ export class Subscription implements Watcher {
     deps.feed.add(this);
   }
 
+  get userId(): string {
+    return this.#deps.userId;
+  }
+
   start(): void {
     if (this.#mode !== 'new') return;
     this.#mode = 'pulling';
@@ -66,11 +71,12 @@ export class Subscription implements Watcher {
     if (this.#mode !== 'ended') this.#deps.sink.control(frame);
   }
 
-  end(reason: 'deleted' | 'failed'): void {
+  end(reason: EndReason): void {
     const { sink, feed } = this.#deps;
-    if (reason === 'deleted') {
-      this.#pull();
-      sink.control({ type: 'connection.detached', session_id: feed.sessionId, code: 'session_not_found' });
+    if (reason === 'deleted') this.#pull();
+    if (reason !== 'failed') {
+      const code = reason === 'deleted' ? 'session_not_found' : 'forbidden';
+      sink.control({ type: 'connection.detached', session_id: feed.sessionId, code });
     }
     this.detach();
     if (reason === 'failed') sink.close(CLOSE.internal, 'the session’s log failed; connect again and resume');

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Libsql from 'libsql';
 import { type EmbeddedStore, openEmbeddedStore } from '../../server/adapters/embedded/index.js';
+import { MIGRATIONS } from '../../server/adapters/embedded/schema.js';
 import { StoreDirectory } from '../support/store-directory.js';
 import { aDelta, anAnswer, anEvent, aRow } from '../support/store-records.js';
 
@@ -41,6 +42,22 @@ describe('embedded store on its disk', () => {
     sqlite.close();
     return row && Object.values(row)[0];
   };
+
+  it('lists what was made before sessions were shared, for who made it', async () => {
+    const before = MIGRATIONS.findIndex((step) => step.includes('session_members'));
+    const sqlite = new Libsql(join(directory.dataDir, 'midstream.db'));
+    for (const step of MIGRATIONS.slice(0, before)) sqlite.exec(step);
+    sqlite.exec(`INSERT INTO sessions (id, org_id, user_id, status, unfinished, created_at, updated_at, json)
+      VALUES ('sesn_a', 'acme', 'ada', 'idle', 0, 1, 1, '{}'), ('sesn_b', 'acme', 'ada', 'idle', 0, 2, 2, '{}'),
+             ('sesn_c', 'other', 'ada', 'idle', 0, 3, 3, '{}')`);
+    sqlite.exec(`PRAGMA user_version = ${before}`);
+    sqlite.close();
+    const store = await directory.open();
+    const { rows } = await store.sessions.list({ userId: 'ada', orgId: 'acme' }, { limit: 10 });
+    expect(rows.map((row) => row.id)).toEqual(['sesn_b', 'sesn_a']);
+    await store.sessions.remove('sesn_b');
+    expect((await store.sessions.list({ userId: 'ada', orgId: 'acme' }, { limit: 10 })).rows).toHaveLength(1);
+  });
 
   it('resolves an event when it is synced, and deltas without', async () => {
     const syncs: ((error: Error | null) => void)[] = [];

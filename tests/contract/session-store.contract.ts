@@ -56,7 +56,7 @@ export function describeSessionStore(name: string, createHarness: () => StoreHar
       expect(await store.log.findAnswer(answer)).toBeUndefined();
     });
 
-    it('lists the sessions of one owner, newest first, page by page, while others are made', async () => {
+    it('lists the sessions of one user, newest first, page by page, while others are made', async () => {
       for (let i = 0; i < 7; i++) await store.sessions.create(aRow(`sesn_${i}`, { createdAt: 1_000 + (i >> 1) }));
       await store.sessions.create(aRow('sesn_of_bob', { userId: 'bob' }));
       await store.sessions.create(aRow('sesn_elsewhere', { orgId: 'other' }));
@@ -69,6 +69,46 @@ export function describeSessionStore(name: string, createHarness: () => StoreHar
       expect(third.nextPage).toBeUndefined();
       const unknown = await store.sessions.list(OWNER, { limit: 1, page: 'what is this?' });
       expect(unknown.rows.map((row) => row.id)).toEqual(['sesn_new']);
+    });
+
+    it('lists a session for each of its members, at its place, also when it is opened again', async () => {
+      for (let i = 0; i < 4; i++) await store.sessions.create(aRow(`sesn_${i}`, { createdAt: 1_000 + i }));
+      await store.sessions.create(aRow('sesn_of_bob', { userId: 'bob', createdAt: 1_001 }));
+      await store.sessions.create(aRow('sesn_elsewhere', { orgId: 'other' }));
+      const share = async (id: string, memberIds: readonly string[], seq = 1): Promise<void> => {
+        const lease = await store.leases.claim(id);
+        const { status, unfinished, updatedAt, json } = aRow(id);
+        const row = { status, unfinished, updatedAt, json, memberIds };
+        await store.log.append({ sessionId: id, token: lease?.token ?? '', records: [anEvent(seq)], row });
+        if (lease) await store.leases.release(id, lease);
+      };
+      const listOf = async (userId: string, orgId = 'acme'): Promise<string[]> =>
+        (await store.sessions.list({ userId, orgId }, { limit: 10 })).rows.map((row) => row.id);
+      await share('sesn_0', ['ada', 'bob']);
+      await share('sesn_3', ['bob', 'it’s "me"']);
+      await share('sesn_elsewhere', ['ada', 'bob']);
+      expect(await listOf('bob')).toEqual(['sesn_3', 'sesn_of_bob', 'sesn_0']);
+      expect(await listOf('ada')).toEqual(['sesn_2', 'sesn_1', 'sesn_0']);
+      expect(await listOf('it’s "me"')).toEqual(['sesn_3']);
+      expect(await listOf('bob', 'other')).toEqual(['sesn_elsewhere']);
+      const first = await store.sessions.list({ userId: 'bob', orgId: 'acme' }, { limit: 1 });
+      const rest = await store.sessions.list(
+        { userId: 'bob', orgId: 'acme' },
+        { limit: 2, page: first.nextPage ?? '' },
+      );
+      expect(rest.rows.map((row) => row.id)).toEqual(['sesn_of_bob', 'sesn_0']);
+      await share('sesn_0', ['ada'], 2);
+      await store.sessions.remove('sesn_3');
+      await store.close();
+      store = await harness.reopen();
+      expect(await listOf('bob')).toEqual(['sesn_of_bob']);
+      expect(await listOf('it’s "me"')).toEqual([]);
+      // A change of the row that says nothing of members leaves them.
+      const lease = await store.leases.claim('sesn_of_bob');
+      const { status, unfinished, updatedAt, json } = aRow('sesn_of_bob');
+      const row = { status, unfinished, updatedAt, json };
+      await store.log.append({ sessionId: 'sesn_of_bob', token: lease?.token ?? '', records: [anEvent(1)], row });
+      expect(await listOf('bob')).toEqual(['sesn_of_bob']);
     });
 
     it('has no next page where the last one is exactly full', async () => {

@@ -101,7 +101,7 @@ class Fuzzer {
 
   #act(): void {
     const { random, world } = this;
-    const action = random.int(22);
+    const action = random.int(24);
     if (action <= 6) this.#stream(1 + random.int(4));
     else if (action === 7)
       world.say('Hello', { on_busy: random.pick(['queue', 'interrupt', 'steer', 'reject', undefined]) });
@@ -117,6 +117,8 @@ class Fuzzer {
     else if (action === 18) this.#late();
     else if (action === 19) this.#crash();
     else if (action === 20) world.checkpoint();
+    else if (action === 21) this.#share();
+    else if (action === 22) this.#helped();
     else world.admit();
   }
 
@@ -181,6 +183,28 @@ class Fuzzer {
       message.steer_id === undefined
     )
       throw new Error(`CAN-1: the interrupt of ${target.turn_id} was refused with ${reply.error.code}`);
+  }
+
+  /** Bob comes and goes. */
+  #share(): void {
+    const id = `m${++this.#ids}`;
+    const role = this.random.pick(['owner', 'editor', 'viewer', null] as const);
+    const command = { type: 'session.member_update', id, session_id: 'sesn_1', user_id: 'bob', role } as const;
+    this.world.input({ type: 'command', command, sender: ALICE, hold: 'needed' });
+  }
+
+  /** Where Bob may prompt, he does. */
+  #helped(): void {
+    const { random, world } = this;
+    const bob = { principal: { ...ALICE.principal, user_id: 'bob' }, connectionId: 'conn_bob' };
+    const content = [{ type: 'text', text: 'And me?' }];
+    const command = random.pick([
+      { type: 'user.message', content, on_busy: random.pick(['queue', 'steer', 'interrupt']) },
+      { type: 'user.steer', content, apply: random.pick(['next_step', 'now']) },
+    ]);
+    const before = world.state.members.find(({ user_id }) => user_id === 'bob')?.role;
+    const reply = world.command({ ...command, id: `b${++this.#ids}` } as never, bob);
+    if (reply.ok && (before === undefined || before === 'viewer')) throw new Error(`AUTH-3: ${before} Bob prompted`);
   }
 
   #confirm(): void {

@@ -31,6 +31,8 @@ export class EmbeddedEventLog implements EventLog {
   readonly #deps: EmbeddedEventLogDeps;
   readonly #insertEvent: Statement;
   readonly #updateRow: Statement;
+  readonly #deleteMembers: Statement;
+  readonly #insertMembers: Statement;
   readonly #ascending: Statement<EventRow>;
   readonly #descending: Statement<EventRow>;
   readonly #ascendingOf: Statement<EventRow>;
@@ -46,6 +48,10 @@ export class EmbeddedEventLog implements EventLog {
     );
     this.#updateRow = database.prepare(
       'UPDATE sessions SET status = ?, unfinished = ?, updated_at = ?, json = ? WHERE session = ?',
+    );
+    this.#deleteMembers = database.prepare('DELETE FROM session_members WHERE session = ?');
+    this.#insertMembers = database.prepare(
+      `INSERT INTO session_members SELECT org_id, value, created_at, session FROM sessions, json_each(?2) WHERE session = ?1`,
     );
     const select = (bound: string, types: string, order: string): Statement<EventRow> =>
       database.prepare(
@@ -97,8 +103,14 @@ export class EmbeddedEventLog implements EventLog {
     if (row !== undefined) {
       this.#updateRow.run(row.status, row.unfinished ? 1 : 0, row.updatedAt, row.json, session);
       bytes += row.json.length;
+      if (row.memberIds !== undefined) this.#setMembers(session, row.memberIds);
     }
     return bytes;
+  }
+
+  #setMembers(session: number, memberIds: readonly string[]): void {
+    this.#deleteMembers.run(session);
+    this.#insertMembers.run(session, JSON.stringify(memberIds));
   }
 
   async read(sessionId: string, query: LogQuery): Promise<readonly StoredEvent[]> {

@@ -32,6 +32,7 @@ export interface EmbeddedSessionStoreDeps {
 export class EmbeddedSessionStore implements SessionStore {
   readonly #deps: EmbeddedSessionStoreDeps;
   readonly #insert: Statement;
+  readonly #insertMember: Statement;
   readonly #select: Statement<StoredRow>;
   readonly #page: Statement<StoredRow>;
   readonly #unfinished: Statement<[string]>;
@@ -48,8 +49,13 @@ export class EmbeddedSessionStore implements SessionStore {
     );
     this.#select = database.prepare(`SELECT ${COLUMNS} FROM sessions WHERE id = ?`);
     this.#page = database.prepare(
-      `SELECT ${COLUMNS} FROM sessions WHERE org_id = ? AND user_id = ? AND (created_at, session) < (?, ?)
-       ORDER BY created_at DESC, session DESC LIMIT ?`,
+      `SELECT ${COLUMNS} FROM sessions WHERE session IN (SELECT session FROM session_members
+         WHERE org_id = ? AND user_id = ? AND (created_at, session) < (?, ?)
+         ORDER BY created_at DESC, session DESC LIMIT ?)
+       ORDER BY created_at DESC, session DESC`,
+    );
+    this.#insertMember = database.prepare(
+      'INSERT INTO session_members SELECT org_id, user_id, created_at, session FROM sessions WHERE id = ?',
     );
     this.#unfinished = database.prepare('SELECT id FROM sessions WHERE unfinished = 1 ORDER BY session');
     this.#putCheckpoint = database.prepare(
@@ -71,6 +77,7 @@ export class EmbeddedSessionStore implements SessionStore {
       // An answer that still counts says that the session was made already: nothing is written.
       if (answer !== undefined && !answers.put(NO_SESSION, answer)) return false;
       this.#insert.run(...values, row.createdAt, row.updatedAt, row.json);
+      this.#insertMember.run(row.id);
       return true;
     });
     if (!isNew) throw new Error(`Command ${answer?.commandId} made a session before.`);
@@ -82,13 +89,13 @@ export class EmbeddedSessionStore implements SessionStore {
     return row && toSessionRow(row);
   }
 
-  async list(owner: { userId: string; orgId: string }, query: { limit: number; page?: string }): Promise<SessionPage> {
+  async list(member: { userId: string; orgId: string }, query: { limit: number; page?: string }): Promise<SessionPage> {
     this.#refuseWhereClosed();
     const { createdAt, session } = parsePage(query.page) ?? {
       createdAt: Number.MAX_SAFE_INTEGER,
       session: Number.MAX_SAFE_INTEGER,
     };
-    const rows = this.#page.all(owner.orgId, owner.userId, createdAt, session, query.limit + 1);
+    const rows = this.#page.all(member.orgId, member.userId, createdAt, session, query.limit + 1);
     const shown = rows.slice(0, query.limit);
     const last = rows.length > query.limit ? shown.at(-1) : undefined;
     return { rows: shown.map(toSessionRow), nextPage: last && toPage(last) };

@@ -30,7 +30,7 @@ export class Retention {
   constructor(deps: RetentionDeps) {
     this.#deps = deps;
     const { database } = deps;
-    this.#removals = ['events', 'answers', 'checkpoints', 'sessions'].map((table) =>
+    this.#removals = ['events', 'answers', 'checkpoints', 'session_members', 'sessions'].map((table) =>
       database.prepare(`DELETE FROM ${table} WHERE session = ?`),
     );
     this.#idle = database.prepare(

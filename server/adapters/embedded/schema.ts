@@ -144,6 +144,19 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (org_id, kind, id)
   ) WITHOUT ROWID;
   `,
+  `
+  -- Whose lists a session is in; made so that a list is one range of it.
+  CREATE TABLE session_members (
+    org_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    session INTEGER NOT NULL,
+    PRIMARY KEY (org_id, user_id, created_at, session)
+  ) WITHOUT ROWID;
+  CREATE INDEX members_of_session ON session_members (session);
+  INSERT INTO session_members SELECT org_id, user_id, created_at, session FROM sessions;
+  DROP INDEX sessions_of_owner;
+  `,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -1,4 +1,6 @@
 /** How holds, windows and records of spending are written in Redis. */
+
+import { NO_USAGE } from '../../../protocol/index.js';
 import {
   type Amounts,
   type BudgetWarning,
@@ -9,7 +11,6 @@ import {
   WARNING_PERCENTS,
 } from '../../core/budget-math.js';
 import type { Checkpoint, Hold, SpendRow } from '../../ports/ledger.js';
-import { NO_USAGE } from '../../../protocol/index.js';
 
 /** In the order of `windowsAt`, which the scripts go by. */
 const WINDOWS = ['user/day', 'user/month', 'org/day', 'org/month'];

@@ -3,14 +3,15 @@
  * is that of Redis. What is settled while Redis is away waits in memory; what is not settled lapses, and any node
  * settles it from its last checkpoint.
  */
-import { checkHold, NO_AMOUNTS, toDay, windowsAt } from '../../core/budget-math.js';
+
 import type { BudgetWarning } from '../../core/budget-math.js';
+import { checkHold, NO_AMOUNTS, toDay, windowsAt } from '../../core/budget-math.js';
 import {
   type Heartbeat,
   type Hold,
   type HoldRequest,
-  type Ledger,
   LEDGER_TIMES,
+  type Ledger,
   type Payer,
   type Reservation,
   type Settlement,
@@ -22,10 +23,10 @@ import type { Logger } from '../../ports/logger.js';
 import { FreedBell } from './freed-bell.js';
 import { keys } from './keys.js';
 import {
+  PERCENTS,
   parseCounter,
   parseLapsed,
   parseWarnings,
-  PERCENTS,
   toHoldJson,
   toLimitArgs,
   toSpendField,

@@ -145,7 +145,8 @@ export class ChatTurn {
   }
 
   private control(frame: ControlFrame): void {
-    if (frame.type === 'connection.detached') this.lose(new MidstreamError('session_not_found'));
+    if (frame.type === 'connection.detached')
+      this.lose(new MidstreamError(frame.code === 'forbidden' ? 'forbidden' : 'session_not_found'));
     else if (frame.type === 'connection.reset') this.lose(new MidstreamError('store_unavailable'));
   }
 

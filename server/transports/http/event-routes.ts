@@ -8,8 +8,8 @@ import {
   sendEventsSchema,
   type TurnCommand,
 } from '../../../protocol/index.js';
-import { LogSink, type Preview, type SseStream, toSseText } from '../sse/index.js';
 import { REVOKED, watchRevocation } from '../revocation-watch.js';
+import { LogSink, type Preview, type SseStream, toSseText } from '../sse/index.js';
 import { TokenWatch } from '../token-watch.js';
 import { only } from './error-response.js';
 import { readLogQuery, readTimeFilter, toPageJson } from './event-listing.js';

@@ -8,6 +8,7 @@ import { handleErrors, notFound } from './error-response.js';
 import { addEventRoutes } from './event-routes.js';
 import type { HttpDeps } from './http-deps.js';
 import { jsonBody } from './json-body.js';
+import { addMemberRoutes } from './member-routes.js';
 import { addPageRoutes } from './page-routes.js';
 import { addFeedbackRoute, addProbeRoutes } from './plain-routes.js';
 import { authenticate, withRequestId } from './request-context.js';
@@ -40,6 +41,7 @@ function addApiRoutes(router: Router, deps: HttpDeps): void {
     throw new MidstreamError('invalid_request', 'This path takes WebSocket clients: send Upgrade: websocket');
   });
   addSessionRoutes(router, deps);
+  addMemberRoutes(router, deps);
   addEventRoutes(router, deps);
   addToolRoutes(router, deps);
   if (deps.usage) addUsageRoute(router, deps.usage);

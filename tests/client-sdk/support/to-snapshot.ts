@@ -11,6 +11,7 @@ export function toSnapshot(state: Transcript, epoch: string): Snapshot {
     session: {
       ...{ type: 'session', id: state.sessionId, status: state.turn ? 'running' : 'idle', title: state.title },
       metadata: {},
+      members: [],
       agent: {
         ...{ type: 'agent', name: 'default', model: 'm', system: null, tools: [] },
         ...{ max_tokens: 1, max_steps: 1, deadline_ms: 1 },

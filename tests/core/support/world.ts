@@ -70,11 +70,12 @@ export class World {
   constructor(options: WorldOptions = {}) {
     this.#options = options;
     this.policy = options.policy ?? OPEN_POLICY;
-    this.state = createSessionState(this.#newSession());
+    this.state = this.#newSession();
   }
 
-  #newSession() {
-    return {
+  /** Alice's, whom Bob may help. */
+  #newSession(createdAt = this.now): SessionState {
+    const session = createSessionState({
       sessionId: 'sesn_1',
       epoch: 'e1',
       owner: { user_id: 'alice', org_id: 'acme' },
@@ -90,8 +91,9 @@ export class World {
         max_steps: this.#options.maxSteps ?? 8,
         deadline_ms: 60_000,
       },
-      createdAt: this.now,
-    };
+      createdAt,
+    });
+    return { ...session, members: [...session.members, { user_id: 'bob', role: 'editor' }] };
   }
 
   context(): StepContext {
@@ -161,9 +163,7 @@ export class World {
   /** Everything but the log is lost; the log is folded again, from the last checkpoint or from the start. */
   crash(): void {
     const from = this.#checkpoint;
-    let state = from
-      ? fromCheckpoint(from.json, 'e1')
-      : createSessionState({ ...this.#newSession(), createdAt: this.state.createdAt });
+    let state = from ? fromCheckpoint(from.json, 'e1') : this.#newSession(this.state.createdAt);
     for (const record of this.log) {
       if (record.seq <= state.seq) continue;
       state =
@@ -181,7 +181,7 @@ export class World {
 
   /** Folds the whole log again. */
   fold(): SessionState {
-    let state = createSessionState({ ...this.#newSession(), createdAt: this.state.createdAt });
+    let state = this.#newSession(this.state.createdAt);
     for (const record of this.log)
       state =
         record.kind === 'delta' ? applyDelta(state, record) : applyEvent(state, JSON.parse(record.json) as LoggedEvent);

@@ -154,6 +154,7 @@ export class FakeSessionApi implements SessionApi {
         deadline_ms: 300_000,
         ...agent,
       },
+      members: [{ user_id: owner, role: 'owner' }],
       created_at: NOW,
       updated_at: NOW,
       epoch: EPOCH,

@@ -1,0 +1,79 @@
+/** The way to a session's actor, for who may use it. */
+import { type MemberRole, MidstreamError } from '../../protocol/index.js';
+import { refusalOf, type Shared } from '../core/membership.js';
+import { type Participant, toFirstMembers } from '../core/session-state.js';
+import type { SessionRow, SessionStore } from '../ports/session-store.js';
+import type { ActorRegistry } from './actor-registry.js';
+import { ActorGone } from './replies.js';
+import type { SessionActor } from './session-actor.js';
+import type { Caller } from './session-api.js';
+
+export interface AccessDeps {
+  readonly registry: ActorRegistry;
+  readonly sessions: SessionStore;
+}
+
+export class SessionAccess {
+  readonly #deps: AccessDeps;
+  /** Rows being read, by session: who comes meanwhile waits for the same one, and so behind who came before (CMD-5). */
+  readonly #reading = new Map<string, Promise<SessionRow | undefined>>();
+
+  constructor(deps: AccessDeps) {
+    this.#deps = deps;
+  }
+
+  /** Uses the session's actor, for who has at least this role; where it was put to rest meanwhile, the next one. */
+  async use<T>(
+    caller: Caller,
+    sessionId: string,
+    needed: MemberRole,
+    use: (actor: SessionActor) => Promise<T>,
+  ): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      const actor = await this.actorFor(caller, sessionId, needed);
+      try {
+        return await use(actor);
+      } catch (error) {
+        if (!(error instanceof ActorGone)) throw error;
+        if (tries === MAX_ACTORS) throw new MidstreamError('store_unavailable');
+      }
+    }
+  }
+
+  /** The session's actor; for who is no member the session doesn't exist, and isn't opened either (AUTH-3). */
+  async actorFor({ principal }: Caller, sessionId: string, needed: MemberRole): Promise<SessionActor> {
+    const { registry } = this.#deps;
+    if (this.#reading.has(sessionId) || !registry.find(sessionId)) {
+      const row = await this.#read(sessionId);
+      if (!row) throw new MidstreamError('session_not_found');
+      requireRole(toShared(row), principal, 'viewer');
+    }
+    const actor = await registry.get(sessionId);
+    if (actor.state.deleted) throw new MidstreamError('session_not_found');
+    requireRole(actor.state, principal, needed);
+    return actor;
+  }
+
+  #read(sessionId: string): Promise<SessionRow | undefined> {
+    const known = this.#reading.get(sessionId);
+    if (known) return known;
+    const reading = this.#deps.sessions.get(sessionId).finally(() => this.#reading.delete(sessionId));
+    this.#reading.set(sessionId, reading);
+    return reading;
+  }
+}
+
+/** How many actors of one session are tried before the store is said to be away. */
+const MAX_ACTORS = 3;
+
+function requireRole(shared: Shared, who: Participant, needed: MemberRole): void {
+  const refusal = refusalOf(shared, who, needed);
+  if (refusal) throw new MidstreamError(refusal.code, refusal.message);
+}
+
+/** The members as the row has them; one written before sessions were shared names none. */
+export function toShared(row: SessionRow): Shared {
+  const owner = { user_id: row.userId, org_id: row.orgId };
+  const { members = toFirstMembers(owner) } = JSON.parse(row.json) as Partial<Shared>;
+  return { owner, members };
+}
