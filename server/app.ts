@@ -5,6 +5,7 @@ import { createInputValidator } from './adapters/ajv/index.js';
 import { LOCAL } from './adapters/dev/index.js';
 import { createFunctionTools, type FunctionTool } from './adapters/function-tools/index.js';
 import { createHttpTools } from './adapters/http-tools/index.js';
+import { createPrometheusMetrics } from './adapters/prometheus/index.js';
 import { createNewId, systemClock } from './adapters/system/index.js';
 import { createLogger } from './adapters/winston/index.js';
 import { chooseModel, type ModelKind, type ModelOverrides } from './compose/model.js';
@@ -74,8 +75,11 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const directory = createDirectory(config.auth.mode === 'dev' ? [LOCAL] : []);
   const { verifier, keys } = createVerifier(config, directory, clock, logger);
   const audit = createAuditTrail(stores.audit, logger);
+  const metrics = createPrometheusMetrics();
   const room = createSessionRoom({
     ...stores,
+    metrics,
+    limitsUsers: verifier.required,
     audit,
     budgets: { roles: config.roles, org: config.orgBudget },
     model,
@@ -123,6 +127,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     policy,
     clientAddress: createClientAddress(config.trustedProxies),
   });
+  metrics.gauge('sockets_open', () => wsTransport.connectionCount);
   const httpApp = createHttpApp({
     api: room.api,
     usage: room.usage,
@@ -135,6 +140,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     policy,
     streams,
     probes,
+    metrics,
     ...(overrides.page && { page: overrides.page }),
   });
   const server = createServer(httpApp);
@@ -170,6 +176,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     await stores.close();
     await closeModel?.();
     await httpTools.close();
+    metrics.close();
   };
   const reload = createPolicyReload({
     hasRoles: config.roles !== undefined,

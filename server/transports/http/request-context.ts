@@ -5,6 +5,7 @@ import type { NewId } from '../../ports/identity.js';
 import type { TokenVerifier } from '../../ports/token-verifier.js';
 import type { Caller } from '../../session/session-api.js';
 import { readCredential } from '../credential.js';
+import { setRateHeaders } from './rate-headers.js';
 
 interface Context {
   requestId: string;
@@ -45,7 +46,11 @@ export function authenticate(verifier: TokenVerifier): RequestHandler {
     if (verifier.required && credential === undefined)
       throw new MidstreamError('unauthenticated', 'Send Authorization: Bearer … or X-API-Key');
     const { principal, expiresAt } = await verifier.verify(credential);
-    contextOf(res).caller = { principal, requestId: requestIdOf(res) };
+    contextOf(res).caller = {
+      principal,
+      requestId: requestIdOf(res),
+      onCounted: (verdict) => setRateHeaders(res, verdict),
+    };
     contextOf(res).expiresAt = expiresAt;
     next();
   };

@@ -55,6 +55,7 @@ export class World {
   now = Date.UTC(2026, 0, 1);
   draining = false;
   overloaded = false;
+  full = false;
   policy: Policy;
   readonly log: LogRecord[] = [];
   readonly events: LoggedEvent[] = [];
@@ -109,6 +110,7 @@ export class World {
       mayRegister: () => true,
       factsOf: () => UNKNOWN_MODEL,
       draining: this.draining,
+      hasPlace: () => !this.overloaded && !this.full,
       isOverloaded: () => this.overloaded,
     };
   }
