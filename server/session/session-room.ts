@@ -191,7 +191,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     async recover() {
       // What the last run held is settled before this one holds anything.
       await gate.beat();
-      await registry.recover();
+      await places.afterAll(() => registry.recover());
     },
     beginDrain: () => {
       draining = true;
@@ -216,6 +216,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
       budgets = nextBudgets;
     },
     async close() {
+      draining = true;
       await toolDesk.close();
       await gate.close();
       admission.close();

@@ -20,6 +20,7 @@ export class TurnPlaces {
   /** In the order in which they came. */
   readonly #waiting = new Set<string>();
   #isServing = false;
+  #isHeldBack = false;
 
   constructor(deps: PlacesDeps) {
     this.#deps = deps;
@@ -45,8 +46,20 @@ export class TurnPlaces {
   /** Whether the session may begin a turn now; its own that runs is taken as ended. */
   isFreeFor(sessionId: string): boolean {
     if (this.#granted.has(sessionId)) return true;
+    if (this.#isHeldBack) return false;
     const own = this.#running.has(sessionId) ? 1 : 0;
     return this.#waiting.size === 0 && this.#taken - own < this.#deps.capacity;
+  }
+
+  /** While turns are taken up that ran before, no other begins: there may be no place left for it. */
+  async afterAll(resume: () => Promise<void>): Promise<void> {
+    this.#isHeldBack = true;
+    try {
+      await resume();
+    } finally {
+      this.#isHeldBack = false;
+      this.#serveSoon();
+    }
   }
 
   /** Keeps a place for a turn that is about to begin. Returns whether there was one. */
@@ -96,7 +109,7 @@ export class TurnPlaces {
 
   #serve(): void {
     const { capacity, isDraining, onFree } = this.#deps;
-    while (this.#taken < capacity && !isDraining()) {
+    while (this.#taken < capacity && !isDraining() && !this.#isHeldBack) {
       const [next] = this.#waiting;
       if (next === undefined) return;
       this.#waiting.delete(next);
