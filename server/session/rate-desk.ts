@@ -1,5 +1,6 @@
 /** Requests per minute: counted when they are made, and not at all where something else refuses them. */
 import { MidstreamError, type Principal } from '../../protocol/index.js';
+import type { Clock } from '../ports/clock.js';
 import type { Logger } from '../ports/logger.js';
 import type { RateLimiter, RateVerdict } from '../ports/rate-limiter.js';
 import type { Caller } from './session-api.js';
@@ -8,6 +9,7 @@ export interface RateDeskDeps {
   readonly rates: RateLimiter;
   /** Undefined: as many as they like. */
   readonly limitOf: (who: Principal) => number | undefined;
+  readonly clock: Clock;
   readonly logger: Logger;
 }
 
@@ -32,15 +34,18 @@ export class RateDesk {
     requests: number,
     onRefused: (error: MidstreamError, at: number) => unknown = (error) => error,
   ): Promise<Counted> {
-    const { rates, limitOf } = this.#deps;
+    const { rates, limitOf, clock } = this.#deps;
     const perMinute = limitOf(caller.principal);
     if (perMinute === undefined || requests === 0) return NOTHING;
     const { user_id: userId, org_id: orgId } = caller.principal;
     const key = { userId, orgId };
+    const startedAt = clock.now();
+    let last: RateVerdict | undefined;
     const giveBack = (count: number): void => {
+      // What has come back by itself would be given twice, out of what somebody took since.
+      if (last && clock.now() - startedAt >= last.resetMs) return;
       for (let n = 0; n < count; n++) void rates.giveBack(key, perMinute);
     };
-    let last: RateVerdict | undefined;
     for (let at = 0; at < requests; at++) {
       const verdict = await this.#take(key, perMinute).catch((error: unknown) => {
         giveBack(at);

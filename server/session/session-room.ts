@@ -108,7 +108,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     limit: 'requests_per_minute' | 'concurrent_turns',
   ): number | undefined => (deps.limitsUsers ? mostGenerous(policy, directory.rolesOf(who), limit) : undefined);
   const admission: AdmissionGate = new AdmissionGate({
-    rates: { rates: deps.rates, limitOf: (who) => limitOf(who, 'requests_per_minute'), logger },
+    rates: { rates: deps.rates, limitOf: (who) => limitOf(who, 'requests_per_minute'), clock, logger },
     seats: {
       seats: deps.seats,
       isLimited: deps.limitsUsers,

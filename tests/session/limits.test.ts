@@ -127,6 +127,22 @@ describe('requests a minute', () => {
     expect(await seats.take({ ...WHO, seatId: 'mine' }, 1)).toBe(true);
   });
 
+  it('what came back by itself before it was refused is not given back out of another’s', async () => {
+    await start({ requests_per_minute: 60 });
+    const [one, two] = [await session(), await session()];
+    const reserve = t.store.ledger.reserve.bind(t.store.ledger);
+    let answer: () => void = () => undefined;
+    t.store.ledger.reserve = () => new Promise((_resolve, reject) => (answer = () => reject(new Error('late'))));
+    const refused = t.send(say(one, 'Hi.'));
+    await turns(3);
+    t.store.ledger.reserve = reserve;
+    clock.advance(1_000);
+    await t.send(say(two, 'Hi.'));
+    answer();
+    await expect(refused).rejects.toMatchObject({ code: 'store_unavailable' });
+    expect(await left(60)).toBe(59);
+  });
+
   it('the most generous role counts, and none where one has no limit', async () => {
     const policy = { admin: { ...open, requests_per_minute: 1 }, pro: { ...open, requests_per_minute: 3 }, free: open };
     await start({}, { policy });
