@@ -255,6 +255,45 @@ describe('turns at a time', () => {
     expect(t.model.requests).toHaveLength(1);
   });
 
+  it('a seat that comes when its turn was cancelled meanwhile is freed', async () => {
+    const { two } = await waitForSeat();
+    const take = seats.take.bind(seats);
+    let answer: (() => void) | undefined;
+    seats.take = (seat, limit) =>
+      new Promise((resolve) => {
+        answer = () => void take(seat, limit).then(resolve);
+      });
+    await pass(100);
+    await t.send({ type: 'user.interrupt', session_id: two });
+    await seats.release({ ...WHO, seatId: 'on another node' });
+    answer?.();
+    await turns(3);
+    expect(seats.size).toBe(0);
+  });
+
+  it('[TOOL-7] a turn that waits for an approver keeps its seat, through a restart too', async () => {
+    const role = { ...open, tools: { ask: ['look'] }, concurrent_turns: 1 };
+    const input_schema = { type: 'object' as const };
+    const tools = [{ name: 'look', description: 'look', input_schema, run: () => 'seen' }];
+    await start(role, { tools });
+    const [one, two] = [await session(), await session()];
+    const { sink } = await t.watch(one);
+    await t.send(say(one, 'Hi.'));
+    const request = await t.model.request(1);
+    const block = { type: 'tool_use', id: 'toolu_1', name: 'look', input: {} };
+    request.stream(opened[0] as never, { type: 'block_start', index: 0, block }, ...closed.slice(0, 1));
+    request.stream({ type: 'message_delta', stopReason: 'tool_use', usage: {} });
+    request.end();
+    await sink.until(() => sink.has('turn.waiting'));
+    expect(t.metrics.read('turns_running')).toBe(0);
+    await expect(t.send(say(two, 'Hi.'))).rejects.toMatchObject({ code: 'rate_limited' });
+    await t.stop();
+    clock.advance(SEAT_TIMES.leaseMs);
+    await start(role, { tools });
+    await t.room.recover();
+    await expect(t.send(say(two, 'Hi.'))).rejects.toMatchObject({ code: 'rate_limited' });
+  });
+
   it('renews its seats while a turn runs, by one timer, and leaves none behind', async () => {
     await start({ concurrent_turns: 2 });
     const [one, two] = [await session(), await session()];

@@ -131,7 +131,7 @@ it('[TURN-4] the time of waiting is nobody’s running time', async () => {
 
 it('[NODE-2] a turn that waited when the server died begins at the next, behind what ran', async () => {
   await start(1, 5);
-  const [one, two] = (await sessions(2)) as [string, string];
+  const [two, one] = [await session(), await session()];
   await t.send(say(one, 'Hi.'));
   await t.send(say(two, 'Hi.'));
   await t.model.request(1);
