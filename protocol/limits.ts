@@ -47,6 +47,7 @@ export const DEFAULT_LIMITS = {
   queued_turns: 100,
   json_depth: 64,
   running_turns: 500,
+  waiting_turns: 100,
   tool_result_bytes: 262_144,
   upstream_attempts: 4,
   headers_timeout_ms: 30_000,

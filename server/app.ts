@@ -5,6 +5,7 @@ import { createInputValidator } from './adapters/ajv/index.js';
 import { LOCAL } from './adapters/dev/index.js';
 import { createFunctionTools, type FunctionTool } from './adapters/function-tools/index.js';
 import { createHttpTools } from './adapters/http-tools/index.js';
+import { createPrometheusMetrics } from './adapters/prometheus/index.js';
 import { createNewId, newTicket, systemClock } from './adapters/system/index.js';
 import { createLogger } from './adapters/winston/index.js';
 import { chooseModel, type ModelKind, type ModelOverrides } from './compose/model.js';
@@ -82,8 +83,11 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const { verifier: believed, keys } = createVerifier(config, clock, logger);
   const verifier = createCheckedVerifier(believed, directory);
   const audit = createAuditTrail(stores.audit, logger);
+  const metrics = createPrometheusMetrics();
   const room = createSessionRoom({
     ...stores,
+    metrics,
+    limitsUsers: verifier.required,
     audit,
     budgets: { roles: config.roles, org: config.orgBudget },
     model,
@@ -134,6 +138,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     policy,
     clientAddress: createClientAddress(config.trustedProxies),
   });
+  metrics.gauge('sockets_open', () => wsTransport.connectionCount);
   const httpApp = createHttpApp({
     api: room.api,
     usage: room.usage,
@@ -149,6 +154,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     policy,
     streams,
     probes,
+    metrics,
     ...(overrides.page && { page: overrides.page }),
   });
   const server = createServer(httpApp);
@@ -186,6 +192,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     await stores.close();
     await closeModel?.();
     await httpTools.close();
+    metrics.close();
   };
   const reload = createPolicyReload({
     hasRoles: config.roles !== undefined,

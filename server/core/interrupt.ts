@@ -47,7 +47,7 @@ const NEVER: EndedTurn = { turnId: '', messageId: '', commandId: '', endedSeq: 0
 function findTarget(state: SessionState, command: UserInterrupt): string | EndedTurn | undefined {
   const { turn_id, message_id, command_id } = command;
   if (turn_id === undefined && message_id === undefined && command_id === undefined)
-    return state.turn?.turnId ?? state.ended.at(-1) ?? { ...NEVER, endedSeq: state.seq };
+    return state.turn?.turnId ?? state.queue[0]?.turnId ?? state.ended.at(-1) ?? { ...NEVER, endedSeq: state.seq };
   const isNamed = (ids: Named & { readonly turnId: string }): boolean =>
     (turn_id === undefined || ids.turnId === turn_id) &&
     (message_id === undefined || ids.messageId === message_id) &&

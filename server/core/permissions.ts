@@ -13,6 +13,8 @@ export interface Role {
   readonly models?: readonly string[] | undefined;
   readonly approve?: readonly string[] | undefined;
   readonly max_tokens?: number | undefined;
+  readonly requests_per_minute?: number | undefined;
+  readonly concurrent_turns?: number | undefined;
   /** Whether it may read the audit log. */
   readonly inspect?: boolean | undefined;
 }
@@ -94,7 +96,16 @@ export const canUseModel = (policy: Policy, roles: readonly string[], model: str
   roles.some((name) => matchesAny(policy[name]?.models ?? [], model));
 
 /** The most generous `max_tokens` of the roles; undefined where one of them sets none. */
-export function maxTokensOf(policy: Policy, roles: readonly string[]): number | undefined {
-  const bounds = roles.flatMap((name) => (policy[name] ? [policy[name].max_tokens] : []));
+export const maxTokensOf = (policy: Policy, roles: readonly string[]): number | undefined =>
+  mostGenerous(policy, roles, 'max_tokens');
+
+/** The most generous limit of the roles; undefined where one of them sets none, or none of them is known. */
+export function mostGenerous(
+  policy: Policy,
+  roles: readonly string[],
+  limit: 'max_tokens' | 'requests_per_minute' | 'concurrent_turns',
+): number | undefined {
+  const bounds = roles.flatMap((name) => (policy[name] ? [policy[name][limit]] : []));
+  if (bounds.length === 0) return undefined;
   return bounds.some((bound) => bound === undefined) ? undefined : Math.max(...(bounds as number[]));
 }

@@ -49,7 +49,9 @@ export interface StepContext {
   readonly mayRegister: (toolName: string) => boolean;
   readonly factsOf: (model: string) => ModelFacts;
   readonly draining: boolean;
-  /** Whether this node runs as many turns as it may. */
+  /** Whether this node may begin a turn of the session now, its running one aside. */
+  readonly hasPlace: (sessionId: string) => boolean;
+  /** Whether as many sessions wait for a place on this node as may. */
   readonly isOverloaded: () => boolean;
 }
 

@@ -57,8 +57,12 @@ function sendMessage(t: Transition, command: UserMessage, from: Participant, hol
   const isSteer = running !== undefined && on_busy === 'steer';
   const turnId = isSteer ? running.turnId : t.ctx.newId('turn');
   const messageId = t.ctx.newId('sevt');
-  const isNext = isSteer || !running || on_busy === 'interrupt';
-  const position = isNext ? 0 : t.state.queue.length + 1;
+  const isAhead = on_busy === 'interrupt';
+  // Who interrupts goes on in the place of what ran; a turn that waits for a client has none.
+  const place = running && isAhead && running.phase.name !== 'waiting' ? 'inherited' : 'needed';
+  const isNext = isAhead || (!running && t.state.queue.length === 0);
+  const startsNow = isNext && (place === 'inherited' || t.ctx.hasPlace(t.state.sessionId));
+  const position = isSteer || startsNow ? 0 : isNext ? 1 : t.state.queue.length + 1;
   const logged = t.emit({
     type: 'user.message',
     id: messageId,
@@ -71,8 +75,8 @@ function sendMessage(t: Transition, command: UserMessage, from: Participant, hol
     ...(isSteer && { steer_id: messageId }),
     ...omitUndefined({ on_busy, max_tokens, model, tool_choice, deadline_ms, tags }),
   });
-  if (running && on_busy === 'interrupt') endTurn(t, 'interrupted_by_message');
-  else if (running && !isSteer) t.emit({ type: 'turn.queued', turn_id: turnId, position });
+  if (position > 0) t.emit({ type: 'turn.queued', turn_id: turnId, position });
+  if (running && isAhead) endTurn(t, 'interrupted_by_message', undefined, place);
   startNext(t, hold);
   const steered = isSteer ? { steer_id: messageId } : {};
   return accept(logged.seq, { turn_id: turnId, message_id: messageId, position, ...steered });
@@ -80,9 +84,11 @@ function sendMessage(t: Transition, command: UserMessage, from: Participant, hol
 
 function refuseMessage(t: Transition, command: UserMessage, from: Participant): Reply | undefined {
   const { state, ctx } = t;
-  const isBusy = state.turn !== undefined;
-  if (ctx.draining && !isBusy) return refuse('draining');
-  if (!isBusy && ctx.isOverloaded()) return refuse('overloaded', undefined, { retryAfterMs: OVERLOADED_RETRY_MS });
+  if (ctx.draining && !state.turn) return refuse('draining');
+  // Without a turn that runs, a queue waits for a place on the node.
+  const isBusy = state.turn !== undefined || state.queue.length > 0;
+  if (!isBusy && !ctx.hasPlace(state.sessionId) && ctx.isOverloaded())
+    return refuse('overloaded', undefined, { retryAfterMs: OVERLOADED_RETRY_MS });
   if (isBusy && command.on_busy === 'reject') return refuse('busy');
   const isWaiting = isBusy && command.on_busy !== 'interrupt';
   if (isWaiting && isFull(t)) return queueFull(t);

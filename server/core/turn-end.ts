@@ -6,8 +6,16 @@ import { estimateInputTokens, estimateOutputTokens } from './token-estimate.js';
 import { type Transition, toText } from './transition.js';
 import { startNext } from './turn-start.js';
 
-/** Ends the running turn: closes what is open, then `turn.ended`, then the next turn or idle. */
-export function endTurn(t: Transition, stopReason: StopReason, error?: ErrorBody): void {
+/**
+ * Ends the running turn: closes what is open, then `turn.ended`, then the next turn or idle. Its place on the node goes
+ * to whoever waits for one, unless the next turn inherits it.
+ */
+export function endTurn(
+  t: Transition,
+  stopReason: StopReason,
+  error?: ErrorBody,
+  place: 'inherited' | 'needed' = 'needed',
+): void {
   closeStep(t, stopReason === 'cancelled' ? 'the turn was cancelled' : `the turn ended (${stopReason})`);
   requeueSteers(t);
   const { turnId, usage, estimated, costNanoUsd, startedAt } = t.turn;
@@ -22,7 +30,7 @@ export function endTurn(t: Transition, stopReason: StopReason, error?: ErrorBody
     duration_ms: Math.max(0, t.ctx.now - startedAt),
     ...(error && { error }),
   });
-  goOn(t, stopReason);
+  goOn(t, stopReason, place);
 }
 
 /** Ends a turn that never started. */
@@ -40,8 +48,8 @@ export function endQueued(t: Transition, turnId: string, stopReason: StopReason,
   });
 }
 
-function goOn(t: Transition, stopReason: StopReason): void {
-  startNext(t);
+function goOn(t: Transition, stopReason: StopReason, place: 'inherited' | 'needed'): void {
+  startNext(t, 'needed', place);
   const isShownBusy = t.state.running || t.state.idleReason === 'requires_action';
   if (!t.state.turn && isShownBusy)
     t.emit({ type: 'session.status_idle', stop_reason: { type: IDLE_REASON[stopReason] } });

@@ -19,7 +19,7 @@ import { callOf, offerAll, resolve, withdrawOffers } from './tool-plan.js';
 import { type Effect, type Reply, type RequestKey, type Sender, type StepContext, Transition } from './transition.js';
 import { onCommand } from './turn-commands.js';
 import { type CallResult, endQueued, endTurn } from './turn-end.js';
-import { beginRequest } from './turn-start.js';
+import { beginRequest, startNext } from './turn-start.js';
 
 export type Input =
   | {
@@ -38,6 +38,8 @@ export type Input =
   | { readonly type: 'tool_ended'; readonly toolUseId: string; readonly result: CallResult }
   | { readonly type: 'budget_warned'; readonly warnings: readonly BudgetWarning[] }
   | { readonly type: 'tick' }
+  /** The node has a place for the next turn. */
+  | { readonly type: 'place_free' }
   | { readonly type: 'recover' }
   /** Cuts what runs, because the server goes down; what only waits is left to wait. */
   | { readonly type: 'cut' }
@@ -90,6 +92,9 @@ function handle(t: Transition, input: Input): Reply | undefined {
       return undefined;
     case 'tick':
       onTick(t);
+      return undefined;
+    case 'place_free':
+      startNext(t);
       return undefined;
     case 'recover':
       recover(t);

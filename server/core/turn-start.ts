@@ -5,10 +5,18 @@ import { boundInputTokens } from './token-estimate.js';
 import { toPlannedRequest, toToolSet } from './tool-offer.js';
 import { type RequestKey, type Transition, time } from './transition.js';
 
-/** Takes the next turn off the queue, if there is one and none runs. Its first request waits for a hold unless it has one. */
-export function startNext(t: Transition, hold: 'held' | 'needed' = 'needed'): void {
+/**
+ * Takes the next turn off the queue, if there is one, none runs and the node has a place for it. Its first request waits
+ * for a hold unless it has one.
+ */
+export function startNext(
+  t: Transition,
+  hold: 'held' | 'needed' = 'needed',
+  place: 'inherited' | 'needed' = 'needed',
+): void {
   const next = t.state.queue[0];
   if (t.state.turn || !next || t.ctx.draining || t.state.deleted) return;
+  if (place === 'needed' && !t.ctx.hasPlace(t.state.sessionId)) return;
   startTurn(t, next);
   if (hold === 'held') beginRequest(t, nextKey(t));
   else admit(t, nextKey(t));

@@ -25,7 +25,7 @@ export interface RegistryDeps {
   readonly leases: Leases;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly runner: Omit<RunnerDeps, 'send' | 'sessionId' | 'logger'>;
+  readonly runner: Omit<RunnerDeps, 'send' | 'sessionId' | 'logger' | 'clock'>;
   readonly context: () => StepContext;
   /** Brings the roles of those who take part in a turn that goes on (TOOL-1). */
   readonly loadRoles: (who: readonly Participant[]) => Promise<void>;
@@ -224,7 +224,9 @@ export class ActorRegistry {
         memory: new CommandMemory(sessionId, log, from.isNew),
         feed: new SessionFeed(sessionId, state.seq),
         token: lease.token,
-        createRunner: (send) => new TurnRunner({ ...runner, sessionId, logger: sessionLogger, send }),
+        createRunner: (send) => new TurnRunner({ ...runner, clock, sessionId, logger: sessionLogger, send }),
+        admission: runner.admission,
+        metrics: runner.metrics,
         context,
         onFail: () => this.#replace(sessionId),
       },
@@ -232,6 +234,7 @@ export class ActorRegistry {
     );
     const live = { actor, lease, checkpointSeq: from.checkpointSeq, usedAt: clock.now() };
     this.#actors.set(sessionId, live);
+    runner.admission.opened(state);
     return live;
   }
 
@@ -239,6 +242,7 @@ export class ActorRegistry {
     const live = this.#actors.get(sessionId);
     this.#actors.delete(sessionId);
     this.#live.delete(sessionId);
+    if (live) this.#deps.runner.admission.gone(sessionId);
     return live;
   }
 

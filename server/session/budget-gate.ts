@@ -15,6 +15,7 @@ import {
   type Settlement,
 } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
+import type { Metrics } from '../ports/metrics.js';
 
 export interface SpendRequest extends Omit<HoldRequest, 'amounts' | 'limits'> {
   readonly roles: readonly string[];
@@ -30,6 +31,7 @@ export interface GateDeps {
   readonly factsOf: (model: string) => ModelFacts;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: Metrics;
   /** What the requests that run now are known to have used. Asked once a heartbeat, for all of them. */
   readonly running: () => Iterable<readonly [RequestKey, Checkpoint]>;
 }
@@ -52,6 +54,11 @@ export class BudgetGate {
 
   constructor(deps: GateDeps) {
     this.#deps = deps;
+  }
+
+  /** Holds of requests that run. */
+  get size(): number {
+    return this.#holds.size;
   }
 
   /** Never rejects: a ledger that can't be reached refuses (nothing is spent on credit). */
@@ -92,6 +99,7 @@ export class BudgetGate {
     const kept = this.#holds.get(toText(key));
     if (!kept) return [];
     this.#holds.delete(toText(key));
+    if (settlement !== UNUSED) this.#deps.metrics.spent(kept.hold.model, settlement.usage, settlement.costNanoUsd);
     return this.#deps.ledger.settle(kept.hold, settlement);
   }
 

@@ -12,7 +12,10 @@ import type { Clock } from '../ports/clock.js';
 import type { CommandAnswer } from '../ports/event-log.js';
 import type { Hold } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
+import type { Metrics } from '../ports/metrics.js';
+import type { Admission, AdmissionGate } from './admission-gate.js';
 import { type CommandMemory, toBodyHash } from './command-memory.js';
+import { isDenial } from './denials.js';
 import { Refused, toAccepted, toRefusal, toSender } from './replies.js';
 import type { Accepted, Caller } from './session-api.js';
 import type { TurnRunner } from './turn-runner.js';
@@ -36,6 +39,8 @@ export interface Carried {
 export interface DeskDeps {
   readonly memory: CommandMemory;
   readonly runner: TurnRunner;
+  readonly admission: AdmissionGate;
+  readonly metrics: Metrics;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly context: () => StepContext;
@@ -64,8 +69,14 @@ export class CommandDesk {
 
   /** Rejects with `Refused`, or with what made the store or the machine fail. */
   async carryOut(commands: readonly SessionCommand[], caller: Caller): Promise<readonly Carried[]> {
-    const { done } = await this.#inOrder(() => this.#enter(commands, caller));
-    return done;
+    try {
+      const { done } = await this.#inOrder(() => this.#enter(commands, caller));
+      return await done;
+    } catch (error) {
+      const cause = error instanceof Refused ? error.cause : undefined;
+      if (cause instanceof MidstreamError && isDenial(cause.code)) this.#deps.metrics.denied(cause.code);
+      throw error;
+    }
   }
 
   /** Tools are a connection's, so their commands may be sent again without harm; but they keep their place in the order. */
@@ -94,9 +105,14 @@ export class CommandDesk {
   async #enter(commands: readonly SessionCommand[], caller: Caller): Promise<{ done: Promise<readonly Carried[]> }> {
     const known = await this.#findKnown(commands, caller);
     const isNew = known.some(({ answer }) => answer === undefined);
-    const hold = isNew ? await this.#holdFor(commands, known, caller) : undefined;
-    const { outcome, fates } = this.#stepWith(hold, () => this.#stepAll(commands, known, caller, hold));
+    const admission = isNew ? await this.#admit(commands, known, caller) : undefined;
+    const hold = admission?.begins
+      ? await this.#holdFor(commands, known, caller).catch(refuseWith(admission))
+      : undefined;
+    // From the step to the commit nothing may come between.
+    const { outcome, fates } = this.#stepWith(admission, hold, () => this.#stepAll(commands, known, caller, hold));
     const committed = isNew ? this.#deps.commit({ ...outcome, requestId: caller.requestId }) : Promise.resolve();
+    admission?.settle();
     const carried = fates.map(async (fate): Promise<Carried> => {
       if (fate instanceof Promise) return { accepted: await fate, echo: undefined };
       await committed;
@@ -108,6 +124,27 @@ export class CommandDesk {
         this.#remember(command, asked.bodyHash, fate.accepted, committed, caller);
     });
     return { done: Promise.all(carried) };
+  }
+
+  /** Counts what may start a turn, and takes what the turn that begins at once needs. */
+  #admit(commands: readonly SessionCommand[], known: readonly Asked[], caller: Caller): Promise<Admission> {
+    const { admission, context, state } = this.#deps;
+    const counted = [...commands.keys()].filter((at) => isCounted(commands, known, at));
+    return admission.admit({
+      caller,
+      sessionId: state().sessionId,
+      requests: counted.length,
+      onRefused: (error, at) => new Refused(counted[at] ?? 0, error),
+      beginsTurn: () => {
+        const { turn, queue } = state();
+        return (
+          counted.some((at) => commands[at]?.type === 'user.message') &&
+          !turn &&
+          queue.length === 0 &&
+          !context().draining
+        );
+      },
+    });
   }
 
   async #findKnown(commands: readonly SessionCommand[], caller: Caller): Promise<Asked[]> {
@@ -206,12 +243,19 @@ export class CommandDesk {
   }
 
   /** Gives the hold to the request that was begun with it, or gives it back. */
-  #stepWith<T extends { outcome: Outcome }>(hold: Hold | undefined, stepAll: () => T): T {
+  #stepWith<T extends { outcome: Outcome }>(
+    admission: Admission | undefined,
+    hold: Hold | undefined,
+    stepAll: () => T,
+  ): T {
     let isUsed = false;
     try {
       const stepped = stepAll();
       isUsed = hold !== undefined && this.#useHold(hold, stepped.outcome.effects);
       return stepped;
+    } catch (error) {
+      admission?.giveBack();
+      throw error;
     } finally {
       if (hold && !isUsed) this.#deps.runner.release(hold);
     }
@@ -222,6 +266,20 @@ export class CommandDesk {
     if (begun) this.#deps.runner.keepHold(begun.request.key, hold);
     return begun !== undefined;
   }
+}
+
+const refuseWith =
+  (admission: Admission) =>
+  (error: unknown): never => {
+    admission.giveBack();
+    throw error;
+  };
+
+/** Each message counts, and each steer, for it may become a turn of its own; sent again, it doesn't count again. */
+function isCounted(commands: readonly SessionCommand[], known: readonly Asked[], at: number): boolean {
+  const command = commands[at];
+  if (command?.type !== 'user.message' && command?.type !== 'user.steer') return false;
+  return !known[at]?.answer && commands.findIndex(({ id }) => id === command.id) === at;
 }
 
 /** The fate of the same command earlier in the batch, told again. */

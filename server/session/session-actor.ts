@@ -12,9 +12,12 @@ import type { AuditSink } from '../ports/audit-log.js';
 import type { Clock } from '../ports/clock.js';
 import type { EventLog, RowChange } from '../ports/event-log.js';
 import type { Logger } from '../ports/logger.js';
+import type { Metrics } from '../ports/metrics.js';
+import type { AdmissionGate } from './admission-gate.js';
 import { toAuditRecords } from './audit-trail.js';
 import { type Carried, CommandDesk, type Outcome } from './command-desk.js';
 import type { CommandMemory } from './command-memory.js';
+import { isDenial } from './denials.js';
 import { ActorGone, Refused, unavailable } from './replies.js';
 import type { Accepted, Caller } from './session-api.js';
 import type { SessionFeed } from './session-feed.js';
@@ -27,6 +30,8 @@ export interface ActorDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly memory: CommandMemory;
+  readonly admission: AdmissionGate;
+  readonly metrics: Metrics;
   readonly feed: SessionFeed;
   /** The lease's fencing token. */
   readonly token: string;
@@ -58,13 +63,15 @@ export class SessionActor {
     this.#deps = deps;
     this.feed = deps.feed;
     this.#state = state;
-    const { clock, context, logger, memory } = deps;
+    const { clock, context, logger, memory, admission, metrics } = deps;
     const runner = deps.createRunner((input) => this.send(input));
     this.#runner = runner;
     this.#wakeTimer = new WakeTimer(clock, () => this.send({ type: 'tick' })?.state);
     this.#desk = new CommandDesk({
       memory,
       runner,
+      admission,
+      metrics,
       clock,
       logger,
       context,
@@ -134,6 +141,7 @@ export class SessionActor {
     const before = this.#state;
     this.#state = state;
     this.#wakeTimer.follow(before, state);
+    this.#deps.admission.changed(before, state);
     const marks = this.#trackOpen(before);
     if (records.length === 0 && answers.length === 0) {
       if (effects.length === 0) return DONE;
@@ -166,7 +174,9 @@ export class SessionActor {
     if (records.length > 0) this.feed.publish(records, openSince);
     if (closedAt !== undefined) this.#deps.log.trimDeltas(this.feed.sessionId, closedAt);
     for (const record of records)
-      if (record.kind === 'event' && record.type === 'turn.ended') this.#logEnd(record.json);
+      if (record.kind !== 'event') continue;
+      else if (record.type === 'turn.ended') this.#logEnd(record.json);
+      else if (record.type === 'tool.denied') this.#deps.metrics.denied('forbidden_tool');
     this.#runner.perform(effects);
     return this.#runner.closing;
   }
@@ -174,7 +184,10 @@ export class SessionActor {
   #logEnd(json: string): void {
     const { turn_id, stop_reason, usage, cost_usd, duration_ms, error } = JSON.parse(json) as EventOf<'turn.ended'>;
     const fields = { turn_id, stop_reason, usage, cost_usd, duration_ms };
-    this.#deps.logger.info('turn ended', { ...fields, ...(error && { code: error.code }) });
+    const { logger, metrics } = this.#deps;
+    metrics.turnEnded(stop_reason);
+    if (error && isDenial(error.code)) metrics.denied(error.code);
+    logger.info('turn ended', { ...fields, ...(error && { code: error.code }) });
   }
 
   #trackOpen(before: SessionState): OpenMarks {

@@ -25,6 +25,7 @@ import type { LogRecord } from '../core/log-record.js';
 import type { AuditPage, AuditQuery } from '../ports/audit-log.js';
 import type { LogQuery, StoredEvent } from '../ports/event-log.js';
 import type { SpendGroup } from '../ports/ledger.js';
+import type { RateVerdict } from '../ports/rate-limiter.js';
 import type { Identity } from '../ports/token-verifier.js';
 import type { ToolDefinition } from '../ports/tool-runner.js';
 
@@ -33,6 +34,8 @@ export interface Caller {
   /** The WebSocket connection it came by; client tools are offered to it. */
   readonly connectionId?: string;
   readonly requestId: string;
+  /** Told what is left of `requests_per_minute`, where that is limited and the request counts or is refused by it. */
+  readonly onCounted?: (verdict: RateVerdict) => void;
 }
 
 export type Command = TurnCommand | MemberUpdate | SessionCreate | ToolsRegister | ToolsUnregister | PresenceUpdate;

@@ -2,7 +2,7 @@
 import type { Limits } from '../../protocol/index.js';
 import type { BudgetPolicy } from '../core/budget-math.js';
 import { toKnownUsage } from '../core/known-usage.js';
-import type { FitsSchema, Policy } from '../core/permissions.js';
+import { type FitsSchema, mostGenerous, type Policy } from '../core/permissions.js';
 import type { ModelFacts } from '../core/prices.js';
 import type { StepContext } from '../core/transition.js';
 import type { AuditLog } from '../ports/audit-log.js';
@@ -13,10 +13,14 @@ import type { NewId } from '../ports/identity.js';
 import type { Leases } from '../ports/lease.js';
 import type { Ledger } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
+import type { Metrics } from '../ports/metrics.js';
 import type { Model } from '../ports/model.js';
+import type { RateLimiter } from '../ports/rate-limiter.js';
 import type { SessionStore } from '../ports/session-store.js';
 import type { InputValidator, ToolRunner } from '../ports/tool-runner.js';
+import type { TurnSeats } from '../ports/turn-seats.js';
 import { ActorRegistry, participantsOf } from './actor-registry.js';
+import { AdmissionGate } from './admission-gate.js';
 import type { Agents } from './agents.js';
 import { BudgetGate } from './budget-gate.js';
 import type { Directory } from './directory.js';
@@ -35,6 +39,11 @@ export interface RoomDeps {
   /** Of tools called without the model. */
   readonly calls: CallMemory;
   readonly ledger: Ledger;
+  readonly rates: RateLimiter;
+  readonly seats: TurnSeats;
+  /** Whether `requests_per_minute` and `concurrent_turns` apply; where nobody authenticates they don't. */
+  readonly limitsUsers: boolean;
+  readonly metrics: Metrics;
   readonly budgets: BudgetPolicy;
   readonly model: Model;
   readonly tools: ToolRunner;
@@ -94,15 +103,37 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     mayRegister: deps.mayRegister,
     factsOf: deps.factsOf,
     draining,
-    isOverloaded: () => running().length >= deps.limits.running_turns,
+    hasPlace: (sessionId) => admission.places.isFreeFor(sessionId),
+    isOverloaded: () => admission.places.isFull,
   });
   const rolesOf: StepContext['rolesOf'] = (who) => directory.rolesOf(who);
+  const limitOf = (
+    who: { readonly user_id: string; readonly org_id: string },
+    limit: 'requests_per_minute' | 'concurrent_turns',
+  ): number | undefined => (deps.limitsUsers ? mostGenerous(policy, directory.rolesOf(who), limit) : undefined);
+  const admission: AdmissionGate = new AdmissionGate({
+    rates: { rates: deps.rates, limitOf: (who) => limitOf(who, 'requests_per_minute'), clock, logger },
+    seats: {
+      seats: deps.seats,
+      isLimited: deps.limitsUsers,
+      limitOf: (who) => limitOf(who, 'concurrent_turns'),
+      clock,
+      logger,
+    },
+    places: {
+      capacity: deps.limits.running_turns,
+      maxWaiting: deps.limits.waiting_turns,
+      isDraining: () => draining,
+      onFree: (sessionId) => registry.find(sessionId)?.send({ type: 'place_free' }),
+    },
+  });
   const gate: BudgetGate = new BudgetGate({
     ledger,
     budgets: () => budgets,
     factsOf: deps.factsOf,
     clock,
     logger,
+    metrics: deps.metrics,
     running: () => {
       const now = context();
       return registry.actors.map(({ state }) => toKnownUsage(state, now)).filter((known) => known !== undefined);
@@ -115,7 +146,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     leases,
     clock,
     logger,
-    runner: { model, tools, gate, rolesOf },
+    runner: { model, tools, gate, admission, metrics: deps.metrics, rolesOf },
     context,
     loadRoles: async (who) => {
       for (const one of who) await directory.load(one);
@@ -125,6 +156,8 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
   const toolDesk = new ToolDesk({
     tools,
     calls: deps.calls,
+    rates: admission.rates,
+    metrics: deps.metrics,
     audit,
     policy: () => policy,
     directory,
@@ -155,6 +188,12 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
   });
   const running = (): readonly SessionActor[] =>
     registry.actors.filter(({ state }) => state.turn && state.turn.phase.name !== 'waiting');
+  const { places } = admission;
+  deps.metrics.gauge('turns_running', () => places.running);
+  deps.metrics.gauge('turns_waiting', () => places.waiting);
+  deps.metrics.gauge('turn_capacity', () => places.capacity);
+  deps.metrics.gauge('sessions_open', () => registry.size);
+  deps.metrics.gauge('budget_holds_open', () => gate.size);
   return {
     api,
     usage: createUsageDesk({ ledger, clock, budgets: () => budgets, directory }),
@@ -162,7 +201,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     async recover() {
       // What the last run held is settled before this one holds anything.
       await gate.beat();
-      await registry.recover();
+      await places.afterAll(() => registry.recover());
     },
     beginDrain: () => {
       draining = true;
@@ -187,8 +226,10 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
       budgets = nextBudgets;
     },
     async close() {
+      draining = true;
       await toolDesk.close();
       await gate.close();
+      admission.close();
       await registry.close();
     },
   };

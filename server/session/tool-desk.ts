@@ -7,15 +7,19 @@ import type { CallKey, CallMemory } from '../ports/call-memory.js';
 import type { Clock } from '../ports/clock.js';
 import type { NewId } from '../ports/identity.js';
 import type { Logger } from '../ports/logger.js';
+import type { Metrics } from '../ports/metrics.js';
 import type { ToolDefinition, ToolRunner } from '../ports/tool-runner.js';
 import { toBodyHash } from './command-memory.js';
 import type { Directory } from './directory.js';
+import type { Counted, RateDesk } from './rate-desk.js';
 import type { Caller, ToolCallOptions } from './session-api.js';
 import { SharedCall } from './shared-call.js';
 
 export interface ToolDeskDeps {
   readonly tools: ToolRunner;
   readonly calls: CallMemory;
+  readonly rates: RateDesk;
+  readonly metrics: Metrics;
   readonly audit: AuditSink;
   readonly policy: () => Policy;
   readonly directory: Pick<Directory, 'isCurrent' | 'rolesOf'>;
@@ -56,6 +60,7 @@ export class ToolDesk {
     const roles = directory.rolesOf(caller.principal);
     const { effect, rule } = decide(policy(), [roles], name, input, fitsSchema);
     if (effect !== 'allow') {
+      this.#deps.metrics.denied('forbidden_tool');
       void this.#record({ caller, tool, input }, 'denial', 'denied', { rule: withoutInput(rule, name) });
       const message =
         effect === 'ask'
@@ -73,7 +78,10 @@ export class ToolDesk {
     // First, also for what was answered before: who may no longer call it, no longer reads its answers.
     const asked = { caller, tool: this.check(caller, name, input), input };
     const { idempotencyKey: key, signal } = options;
-    if (key === undefined) return this.#share((s) => this.#run(asked, this.#deps.newId('cmd'), s)).join(signal);
+    if (key === undefined) {
+      const counted = await this.#count(asked);
+      return this.#share((s) => this.#run(asked, this.#deps.newId('cmd'), s, counted)).join(signal);
+    }
     const { user_id: userId, org_id: orgId } = caller.principal;
     return this.#callOnce(asked, { userId, orgId, key }, signal);
   }
@@ -104,16 +112,21 @@ export class ToolDesk {
   async #claimAndRun(asked: Asked, key: CallKey, bodyHash: string, signal: AbortSignal): Promise<ToolCallResult> {
     const { calls, newId, logger } = this.#deps;
     const fresh = newId('cmd');
+    // Before the claim: a key that stands for a call that never ran would be spent.
+    const counted = await this.#count(asked);
     const known = await calls.claim(key, { callId: fresh, bodyHash }).catch((error: unknown) => {
+      counted.giveBack();
       logger.error('a tool call could not be claimed', { error });
       throw new MidstreamError('store_unavailable');
     });
+    const runs = !known || (known.bodyHash === bodyHash && known.answer === undefined && asked.tool.idempotent);
+    if (!runs) counted.giveBack();
     if (known && known.bodyHash !== bodyHash) throw conflict();
     if (known?.answer !== undefined) return { ...(JSON.parse(known.answer) as ToolCallResult), duplicate: true };
     // Its server died before the answer was kept; what can't be run twice isn't (NODE-2).
     if (known && !asked.tool.idempotent) return UNKNOWN;
     const callId = known?.callId ?? fresh;
-    const result = await this.#run(asked, callId, signal);
+    const result = await this.#run(asked, callId, signal, counted);
     await calls.settle(key, callId, JSON.stringify(result)).catch((error: unknown) =>
       // Under its key the outcome stays unknown, and nothing runs again.
       logger.error('the answer of a tool call could not be kept', { error }),
@@ -121,12 +134,20 @@ export class ToolDesk {
     return result;
   }
 
-  async #run(asked: Asked, callId: string, signal: AbortSignal): Promise<ToolCallResult> {
+  async #count({ caller }: Asked): Promise<Counted> {
+    return this.#deps.rates.count(caller, 1, (error) => {
+      this.#deps.metrics.denied(error.code);
+      return error;
+    });
+  }
+
+  async #run(asked: Asked, callId: string, signal: AbortSignal, counted: Counted): Promise<ToolCallResult> {
     const { tools, clock, maxResultBytes } = this.#deps;
     const { caller, tool, input } = asked;
     const extra = { tool_use_id: callId };
     if (!(await this.#record(asked, 'direct_tool_call', 'started', extra))) {
       void this.#record(asked, 'direct_tool_call', 'refused', extra);
+      counted.giveBack();
       throw new MidstreamError('store_unavailable', 'The call could not be put on record, so the tool was not run.');
     }
     const startedAt = clock.now();

@@ -1,11 +1,15 @@
 /** Does what the machine decided, once it is in the log: model requests, tools, holds. Results go back as inputs. */
-
+import { type ErrorBody, MidstreamError, toErrorBody } from '../../protocol/index.js';
+import type { ModelEvent } from '../core/model-stream.js';
 import type { Effect, PlannedRequest, RequestKey } from '../core/transition.js';
 import type { Input, Step } from '../core/turn-machine.js';
+import type { Clock } from '../ports/clock.js';
 import type { Hold, Reservation } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
+import type { Metrics } from '../ports/metrics.js';
 import type { Model } from '../ports/model.js';
 import type { ToolRunner } from '../ports/tool-runner.js';
+import type { AdmissionGate } from './admission-gate.js';
 import type { BudgetGate, SpendRequest } from './budget-gate.js';
 
 export interface RunnerDeps {
@@ -13,6 +17,9 @@ export interface RunnerDeps {
   readonly model: Model;
   readonly tools: ToolRunner;
   readonly gate: BudgetGate;
+  readonly admission: AdmissionGate;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
   readonly logger: Logger;
   readonly rolesOf: (who: { user_id: string; org_id: string }) => readonly string[];
   /** Into the actor's mailbox. */
@@ -98,7 +105,14 @@ export class TurnRunner {
   }
 
   async #reserve({ type, key, payer, ...asked }: Extract<Effect, { type: 'reserve' }>): Promise<void> {
-    const { send, sessionId, rolesOf } = this.#deps;
+    const { send, sessionId, rolesOf, admission } = this.#deps;
+    try {
+      await admission.seatFor(key.turnId, payer, sessionId);
+    } catch (thrown) {
+      const error = toRefusedBody(thrown);
+      send({ type: 'refused', key, error });
+      return;
+    }
     const reservation = await this.reserve({
       userId: payer.user_id,
       orgId: payer.org_id,
@@ -119,9 +133,17 @@ export class TurnRunner {
   }
 
   #requestModel({ key, ...request }: PlannedRequest): void {
-    const { model, send, sessionId } = this.#deps;
+    const { model, send, sessionId, clock, metrics } = this.#deps;
     const abort = new AbortController();
-    const onEvents: Parameters<Model['stream']>[1] = (events) => void send({ type: 'model_events', key, events });
+    const startedAt = clock.now();
+    let isSilent = true;
+    const onEvents: Parameters<Model['stream']>[1] = (events) => {
+      if (isSilent && events.some(({ type }) => CONTENT.has(type))) {
+        isSilent = false;
+        metrics.firstContent(request.model, Math.max(0, clock.now() - startedAt));
+      }
+      send({ type: 'model_events', key, events });
+    };
     const done = model.stream({ ...request, ...key, sessionId }, onEvents, abort.signal).then((end) => {
       if (this.#request?.abort === abort) this.#request = undefined;
       send({ type: 'model_ended', key, end });
@@ -146,6 +168,18 @@ export class TurnRunner {
     this.#tools.delete(toolUseId);
     send({ type: 'tool_ended', toolUseId, result: answer });
   }
+}
+
+/** What a user may see of an answer. */
+const CONTENT: ReadonlySet<string> = new Set<ModelEvent['type']>(['text', 'thinking', 'input_json']);
+
+function toRefusedBody(thrown: unknown): ErrorBody {
+  if (!(thrown instanceof MidstreamError)) return toErrorBody('internal');
+  const { code, message, retryAfterMs, details } = thrown;
+  return toErrorBody(code, message, {
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+    ...(details && { details }),
+  });
 }
 
 const isSameKey = (a: RequestKey, b: RequestKey): boolean =>

@@ -287,6 +287,20 @@ describe('a busy session', () => {
     expect(world.say('Hi')).toMatchObject({ ok: false, error: { code: 'overloaded', retry_after_ms: 1_000 } });
   });
 
+  it('queues a turn that the node has no place for, and begins it when it has one', () => {
+    const world = new World();
+    world.full = true;
+    expect(world.say('Hi')).toMatchObject({ ok: true, result: { position: 1 } });
+    expect(world.events.map(({ type }) => type)).toEqual(['user.message', 'turn.queued']);
+    world.crash();
+    world.input({ type: 'place_free' });
+    expect(world.state.turn).toBeUndefined();
+    world.full = false;
+    world.input({ type: 'place_free' });
+    reply(world, 'end_turn', text(0, 'a'));
+    expect(ended(world)).toHaveLength(1);
+  });
+
   it('[BUD-3] ends a queued turn whose hold is refused, and no other [TURN-1]', () => {
     const world = new World();
     world.say('first');

@@ -6,21 +6,30 @@ import {
   type CloseCode,
   type ControlFrame,
   DEFAULT_LIMITS,
+  type Limits,
   type Principal,
   type Session,
   type SessionEvent,
   type TurnCommand,
 } from '../../protocol/index.js';
 import { createInputValidator } from '../../server/adapters/ajv/index.js';
-import { type EmbeddedStore, openEmbeddedStore } from '../../server/adapters/embedded/index.js';
+import {
+  type EmbeddedStore,
+  EmbeddedRates,
+  EmbeddedSeats,
+  openEmbeddedStore,
+} from '../../server/adapters/embedded/index.js';
 import { createFunctionTools, type FunctionTool } from '../../server/adapters/function-tools/index.js';
 import { createNewId } from '../../server/adapters/system/index.js';
 import { silentLogger } from '../../server/adapters/winston/index.js';
 import type { BudgetPolicy } from '../../server/core/budget-math.js';
-import { OPEN_POLICY } from '../../server/core/permissions.js';
+import { OPEN_POLICY, type Policy } from '../../server/core/permissions.js';
 import { UNKNOWN_MODEL } from '../../server/core/prices.js';
 import type { EventLog } from '../../server/ports/event-log.js';
+import type { Gauge, Metrics } from '../../server/ports/metrics.js';
+import type { RateLimiter } from '../../server/ports/rate-limiter.js';
 import type { SessionStore } from '../../server/ports/session-store.js';
+import type { TurnSeats } from '../../server/ports/turn-seats.js';
 import type { Model, ModelEnd, ModelEvent, ModelRequest } from '../../server/ports/model.js';
 import { createDirectory } from '../../server/session/directory.js';
 import {
@@ -162,11 +171,45 @@ export interface RoomOptions {
   readonly model?: HandModel;
   /** How long deltas wait for company, in milliseconds; the store's default where it is left out. */
   readonly flushIntervalMs?: number;
+  readonly clock?: FakeClock;
+  readonly limits?: Partial<Limits>;
+  readonly policy?: Policy;
+  readonly rates?: RateLimiter;
+  readonly seats?: TurnSeats;
+}
+
+/** What the room told, and its gauges as they are now. */
+export class RecordedMetrics implements Metrics {
+  readonly ended: string[] = [];
+  readonly denials: string[] = [];
+  readonly spending: string[] = [];
+  readonly firstContents: number[] = [];
+  readonly #gauges = new Map<Gauge, () => number>();
+
+  gauge(name: Gauge, read: () => number): void {
+    this.#gauges.set(name, read);
+  }
+  read(name: Gauge): number | undefined {
+    return this.#gauges.get(name)?.();
+  }
+  turnEnded(reason: string): void {
+    this.ended.push(reason);
+  }
+  denied(reason: string): void {
+    this.denials.push(reason);
+  }
+  spent(model: string): void {
+    this.spending.push(model);
+  }
+  firstContent(_model: string, ms: number): void {
+    this.firstContents.push(ms);
+  }
 }
 
 export interface TestRoom {
   readonly room: SessionRoom;
   readonly store: EmbeddedStore;
+  readonly metrics: RecordedMetrics;
   readonly clock: FakeClock;
   readonly model: HandModel;
   readonly dataDir: string;
@@ -188,9 +231,14 @@ export async function startRoom({
   wrapSessions = (sessions) => sessions,
   model = new HandModel(),
   flushIntervalMs,
+  clock = new FakeClock(),
+  limits,
+  policy = OPEN_POLICY,
+  rates = new EmbeddedRates(() => clock.now()),
+  seats = new EmbeddedSeats(() => clock.now()),
 }: RoomOptions = {}): Promise<TestRoom> {
   const dataDir = given ?? mkdtempSync(join(tmpdir(), 'midstream-room-'));
-  const clock = new FakeClock();
+  const metrics = new RecordedMetrics();
   const store = await openEmbeddedStore({
     dataDir,
     fsync: 'off',
@@ -205,6 +253,10 @@ export async function startRoom({
     audit: store.audit,
     calls: store.calls,
     ledger: store.ledger,
+    rates,
+    seats,
+    limitsUsers: true,
+    metrics,
     budgets: { roles: undefined, org: undefined, ...budgets },
     model,
     tools: createToolCatalog([createFunctionTools(tools)]),
@@ -213,7 +265,7 @@ export async function startRoom({
     newId: createNewId(),
     random: () => 0.5,
     logger: silentLogger,
-    limits: DEFAULT_LIMITS,
+    limits: { ...DEFAULT_LIMITS, ...limits },
     agents: {
       named: {
         default: {
@@ -226,7 +278,7 @@ export async function startRoom({
         },
       },
     },
-    policy: OPEN_POLICY,
+    policy,
     directory: createDirectory([LOCAL]),
     factsOf: () => UNKNOWN_MODEL,
     mayRegister: () => true,
@@ -238,6 +290,7 @@ export async function startRoom({
   return {
     room,
     store,
+    metrics,
     clock,
     model,
     dataDir,

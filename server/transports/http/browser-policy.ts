@@ -21,7 +21,7 @@ const ALLOW = {
   'Access-Control-Max-Age': '600',
 } as const;
 const ALLOWED_HEADERS = 'Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-API-Key, X-Request-Id';
-const EXPOSED_HEADERS = 'X-Request-Id, Retry-After, x-should-retry';
+const EXPOSED_HEADERS = 'X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, x-should-retry';
 
 export function browserPolicy(policy: OriginPolicy): RequestHandler {
   return (req, res, next) => {

@@ -9,6 +9,7 @@ import { addEventRoutes } from './event-routes.js';
 import type { HttpDeps } from './http-deps.js';
 import { jsonBody } from './json-body.js';
 import { addMemberRoutes } from './member-routes.js';
+import { addMetricsRoute } from './metrics-route.js';
 import { addPageRoutes } from './page-routes.js';
 import { addFeedbackRoute, addProbeRoutes } from './plain-routes.js';
 import { authenticate, withRequestId } from './request-context.js';
@@ -25,6 +26,7 @@ export function createHttpApp(deps: HttpDeps): Express {
   app.use(withRequestId(deps.newId), securityHeaders, browserPolicy(deps.policy));
 
   addProbeRoutes(app, deps);
+  if (deps.metrics) addMetricsRoute(app, deps.metrics);
   if (deps.page !== undefined && !deps.verifier.required) addPageRoutes(app, deps.page);
 
   // Who asks is settled before a byte of the body is read.

@@ -9,6 +9,7 @@ import type { TokenVerifier } from '../../ports/token-verifier.js';
 import type { RevocationApi, SessionApi, TicketApi, UsageApi } from '../../session/session-api.js';
 import type { OriginPolicy } from '../origin-policy.js';
 import type { SseStreams } from '../sse/index.js';
+import type { MetricsPage } from './metrics-route.js';
 
 export interface Probes {
   /** Whether the store and the model can be used. Never rejects. */
@@ -41,6 +42,8 @@ export interface HttpDeps {
   readonly policy: OriginPolicy;
   readonly streams: SseStreams;
   readonly probes: Probes;
+  /** Without it the route is not there. */
+  readonly metrics?: MetricsPage;
   /** Served without a credential: only where none is asked for (dev). */
   readonly page?: Page;
 }

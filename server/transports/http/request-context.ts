@@ -6,6 +6,7 @@ import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
 import type { Caller, TicketApi } from '../../session/session-api.js';
 import { readCredential } from '../credential.js';
 import { textParam } from './query.js';
+import { setRateHeaders } from './rate-headers.js';
 
 interface Context {
   requestId: string;
@@ -53,7 +54,11 @@ export function authenticate(deps: {
 }): RequestHandler {
   return async (req, res, next) => {
     const identity = await identify(req, deps);
-    contextOf(res).caller = { principal: identity.principal, requestId: requestIdOf(res) };
+    contextOf(res).caller = {
+      principal: identity.principal,
+      requestId: requestIdOf(res),
+      onCounted: (verdict) => setRateHeaders(res, verdict),
+    };
     contextOf(res).identity = identity;
     next();
   };

@@ -56,6 +56,7 @@ export class World {
   draining = false;
   heldBack: string | undefined;
   overloaded = false;
+  full = false;
   policy: Policy;
   readonly log: LogRecord[] = [];
   readonly events: LoggedEvent[] = [];
@@ -113,6 +114,7 @@ export class World {
       mayRegister: () => true,
       factsOf: () => UNKNOWN_MODEL,
       draining: this.draining,
+      hasPlace: () => !this.overloaded && !this.full,
       isOverloaded: () => this.overloaded,
     };
   }
