@@ -39,11 +39,12 @@ class Conversation {
   });
   tokens = 0;
 
-  constructor(tally, port, path, protocol) {
+  /** `at`: port, path, subprotocol and token, as `FrameSocket` takes them. */
+  constructor(tally, at) {
     this.#tally = tally;
     this.broken.catch(() => {});
     this.opened = new Promise((resolve) => {
-      this.socket = new FrameSocket(port, path, protocol, {
+      this.socket = new FrameSocket(at, {
         onFrame: (bytes, start, end) => this.#take(bytes, start, end),
         onOpen: resolve,
         onClose: (error) => this.#fail(error),
@@ -114,8 +115,8 @@ class Conversation {
 }
 
 class RelayConversation extends Conversation {
-  constructor(tally, port) {
-    super(tally, port, '/', undefined);
+  constructor(tally, { port }) {
+    super(tally, { port, path: '/' });
   }
 
   async ready() {
@@ -152,8 +153,8 @@ class MidstreamConversation extends Conversation {
     this.#onReady = resolve;
   });
 
-  constructor(tally, port) {
-    super(tally, port, '/v1/ws', 'midstream.v1');
+  constructor(tally, { port, token }) {
+    super(tally, { port, token, path: '/v1/ws', protocol: 'midstream.v1' });
   }
 
   async ready() {
@@ -204,6 +205,6 @@ class MidstreamConversation extends Conversation {
   }
 }
 
-const DIALECTS = { relay: RelayConversation, midstream: MidstreamConversation };
+const DIALECTS = { relay: RelayConversation, midstream: MidstreamConversation, gated: MidstreamConversation };
 
-export const createConversation = (dialect, tally, port) => new DIALECTS[dialect](tally, port);
+export const createConversation = (dialect, tally, server) => new DIALECTS[dialect](tally, server);

@@ -14,10 +14,10 @@ let turns = [];
 let runs = 0;
 
 /** `depth`: `connection` stops at the handshake, `session` goes on to an attached session. */
-async function open({ dialect, port, count, depth }) {
+async function open({ dialect, port, token, count, depth }) {
   for (let opened = 0; opened < count; opened += OPEN_AT_ONCE) {
     const batch = Array.from({ length: Math.min(OPEN_AT_ONCE, count - opened) }, () =>
-      createConversation(dialect, tally, port),
+      createConversation(dialect, tally, { port, token }),
     );
     conversations.push(...batch);
     await Promise.all(batch.map((one) => (depth === 'connection' ? one.ready() : one.open())));

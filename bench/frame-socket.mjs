@@ -17,8 +17,8 @@ export class FrameSocket {
   #onOpen;
   #onClose;
 
-  /** `onFrame(bytes, start, end)`: a text frame's payload; valid only during the call. */
-  constructor(port, path, protocol, { onFrame, onOpen = () => {}, onClose = () => {} }) {
+  /** `token`: sent as a bearer token. `onFrame(bytes, start, end)`: a text frame's payload; valid only during the call. */
+  constructor({ port, path, protocol, token }, { onFrame, onOpen = () => {}, onClose = () => {} }) {
     this.#onFrame = onFrame;
     this.#onOpen = onOpen;
     this.#onClose = onClose;
@@ -27,8 +27,9 @@ export class FrameSocket {
     this.#tcp.on('error', (error) => this.#onClose(error));
     this.#tcp.on('close', () => this.#onClose(new Error('the server closed the connection')));
     const offer = protocol === undefined ? '' : `Sec-WebSocket-Protocol: ${protocol}\r\n`;
+    const credential = token === undefined ? '' : `Authorization: Bearer ${token}\r\n`;
     this.#tcp.write(
-      `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n${offer}\r\n`,
+      `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n${offer}${credential}\r\n`,
     );
   }
 

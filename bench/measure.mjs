@@ -16,7 +16,8 @@ const WARM_SESSIONS = 20;
 const toCpuSeconds = (cpuUs, tokens) => (cpuUs / 1e6 / tokens) * PER;
 
 async function openSessions(server, driver, count) {
-  await driver.ask({ what: 'open', dialect: server.kind, port: server.port, count, depth: 'session' });
+  const { kind: dialect, port, token } = server;
+  await driver.ask({ what: 'open', dialect, port, token, count, depth: 'session' });
 }
 
 /** As fast as it goes, from the first prompt to the last end of a turn. */

@@ -1,7 +1,7 @@
 /** What is asked for on the command line: which parts are measured, and how long. */
 import { parseArgs } from 'node:util';
 
-export const PARTS = ['flat', 'paced', 'busy', 'first', 'cancel', 'idle', 'turns'];
+export const PARTS = ['flat', 'paced', 'busy', 'first', 'gates', 'cancel', 'idle', 'turns'];
 
 const FULL = {
   rounds: 3,

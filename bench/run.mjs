@@ -24,12 +24,17 @@ const STREAMING = {
   paced: measurePaced,
   busy: measureBusy,
   first: measureFirst,
+  gates: measureFirst,
   cancel: measureCancel,
 };
 const MEMORY = { idle: measureIdle, turns: measureTurns };
 const KINDS = ['relay', 'midstream'];
+/** What the gates cost is told by a server that has none. */
+const KINDS_OF = { gates: ['midstream', 'gated'] };
 /** Files that a process needs beyond its connections. */
 const SPARE_FILES = 500;
+
+const kindsOf = (part) => KINDS_OF[part] ?? KINDS;
 
 const say = (sentence) => process.stderr.write(`bench: ${sentence}\n`);
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
@@ -42,17 +47,17 @@ async function measureRounds(bench, servers, results) {
   const { options } = bench;
   const parts = options.parts.filter((part) => part in STREAMING);
   if (parts.length === 0) return;
-  const both = [];
-  for (const kind of KINDS) both.push(await servers.start(kind, 'rounds'));
+  const started = new Map();
+  for (const kind of new Set(parts.flatMap(kindsOf))) started.set(kind, await servers.start(kind, 'rounds'));
   say('warming up');
-  for (const server of both) await measureFlat(server, bench, options.warmUpDeltas);
+  for (const server of started.values()) await measureFlat(server, bench, options.warmUpDeltas);
   for (const part of parts) {
     for (let round = 1; round <= options.rounds; round++) {
       say(`${part}, round ${round} of ${options.rounds}`);
-      for (const server of both) {
-        results[part] ??= { relay: [], midstream: [] };
-        results[part][server.kind].push(await STREAMING[part](server, bench));
-      }
+      results[part] ??= { base: [], measured: [] };
+      const [base, measured] = kindsOf(part).map((kind) => started.get(kind));
+      results[part].base.push(await STREAMING[part](base, bench));
+      results[part].measured.push(await STREAMING[part](measured, bench));
     }
   }
   await servers.stop();
@@ -63,10 +68,10 @@ async function measureMemory(bench, servers, results) {
   for (const [part, measure] of Object.entries(MEMORY)) {
     if (!bench.options.parts.includes(part)) continue;
     results[part] = {};
-    for (const kind of KINDS) {
+    for (const [role, kind] of Object.entries({ base: 'relay', measured: 'midstream' })) {
       say(`${part}, ${kind}`);
       const server = await servers.start(kind, part);
-      results[part][kind] = [await measure(server, bench)];
+      results[part][role] = [await measure(server, bench)];
       await servers.stop();
     }
   }

@@ -1,15 +1,44 @@
 /** The two servers, started alike: one core, the probe preloaded, the same upstream. */
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { SignJWT } from 'jose';
 import { Child } from './processes.mjs';
+import { startRedis } from './redis.mjs';
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
+
+const SECRET = 'a secret of the bench, as long as one must be';
+const BUDGET = { day: { tokens: 1e12, usd: 1e6 }, month: { tokens: 1e12, usd: 1e6 } };
+const GATES = {
+  roles: {
+    user: {
+      tools: { allow: ['*'] },
+      models: ['*'],
+      requests_per_minute: 1_000_000,
+      concurrent_turns: 1_000,
+      budget: BUDGET,
+    },
+  },
+  org_budget: BUDGET,
+  limits: { sockets_per_user: 1_000 },
+};
+
+const signToken = () =>
+  new SignJWT({ org: 'bench', roles: ['user'] })
+    .setProtectedHeader({ alg: 'HS256' })
+    .setIssuer('bench')
+    .setAudience('bench')
+    .setSubject('bench')
+    .setIssuedAt()
+    .setExpirationTime('1h')
+    .sign(new TextEncoder().encode(SECRET));
 
 export class Servers {
   #options;
   #running = new Set();
+  #redis;
 
   /** `dir`: a folder for data that is thrown away afterwards. `cores`: see `findCores`. */
   constructor(options) {
@@ -21,7 +50,7 @@ export class Servers {
     return this.#options.serverPath ?? here('../dist/server/main.js');
   }
 
-  /** `kind`: `relay` or `midstream`. `label` tells the processes of one run apart. */
+  /** `kind`: `relay`, `midstream` or `gated`. `label` tells the processes of one run apart. */
   async start(kind, label) {
     const { dir, cores, upstreamPort, profileDir } = this.#options;
     const home = join(dir, `${kind}-${label}`);
@@ -31,6 +60,7 @@ export class Servers {
       profileDir === undefined
         ? []
         : ['--cpu-prof', '--cpu-prof-dir', profileDir, '--cpu-prof-name', `${kind}-${label}.cpuprofile`];
+    const { env, token } = kind === 'gated' ? await this.#closeGates(home) : {};
     const child = new Child(kind, ['--expose-gc', ...profile, '--import', here('probe.mjs'), path], {
       cpus: cores?.server,
       cwd: home,
@@ -42,15 +72,42 @@ export class Servers {
         ANTHROPIC_BASE_URL: `http://127.0.0.1:${upstreamPort}`,
         MIDSTREAM_DATA_DIR: join(home, 'data'),
         MIDSTREAM_BENCH_UPSTREAM_PORT: String(upstreamPort),
+        ...env,
       },
     });
     this.#running.add(child);
-    return { kind, child, port: await portOf(child), cpuUs: () => child.ask('cpu'), rss: () => child.ask('rss') };
+    return {
+      kind,
+      child,
+      token,
+      port: await portOf(child),
+      cpuUs: () => child.ask('cpu'),
+      rss: () => child.ask('rss'),
+    };
   }
 
   async stop() {
     for (const child of this.#running) await child.stop();
     this.#running.clear();
+    await this.#redis?.stop();
+    this.#redis = undefined;
+  }
+
+  /** Every gate there is: a token, a role with limits and budgets, an organisation's budget, all of it in Redis. */
+  async #closeGates(home) {
+    this.#redis ??= await startRedis(join(home, 'redis'));
+    const config = join(home, 'gates.json');
+    writeFileSync(config, JSON.stringify(GATES));
+    return {
+      token: await signToken(),
+      env: {
+        REDIS_URL: this.#redis.url,
+        MIDSTREAM_CONFIG: config,
+        MIDSTREAM_JWT_SECRET: SECRET,
+        MIDSTREAM_JWT_ISSUER: 'bench',
+        MIDSTREAM_JWT_AUDIENCE: 'bench',
+      },
+    };
   }
 }
 
