@@ -1,6 +1,15 @@
 /** Where state is kept, port by port: the embedded store, and what nodes share in Redis where there is one. */
 import { EmbeddedRates, EmbeddedSeats, openEmbeddedStore } from '../adapters/embedded/index.js';
-import { RedisConnection, RedisDirectory, RedisRates, RedisSeats, RedisTickets } from '../adapters/redis/index.js';
+import {
+  RedisAudit,
+  RedisCalls,
+  RedisConnection,
+  RedisDirectory,
+  RedisLedger,
+  RedisRates,
+  RedisSeats,
+  RedisTickets,
+} from '../adapters/redis/index.js';
 import type { Config } from '../config/index.js';
 import type { AuditLog } from '../ports/audit-log.js';
 import type { CallMemory } from '../ports/call-memory.js';
@@ -8,7 +17,7 @@ import type { Clock } from '../ports/clock.js';
 import type { DirectoryStore } from '../ports/directory-store.js';
 import type { EventLog } from '../ports/event-log.js';
 import type { Leases } from '../ports/lease.js';
-import type { Ledger } from '../ports/ledger.js';
+import { type Ledger, LEDGER_TIMES } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { RateLimiter } from '../ports/rate-limiter.js';
 import type { SessionStore } from '../ports/session-store.js';
@@ -49,7 +58,8 @@ export async function openStores(config: Config, clock: Clock, logger: Logger): 
     await redis?.close();
     throw error;
   });
-  const shared = redis ? shareInRedis(redis, logger) : { rates: new EmbeddedRates(now), seats: new EmbeddedSeats(now) };
+  const inRedis = redis && shareInRedis(redis, logger);
+  const shared = inRedis ?? { rates: new EmbeddedRates(now), seats: new EmbeddedSeats(now) };
   return {
     ...embedded,
     ...shared,
@@ -58,6 +68,8 @@ export async function openStores(config: Config, clock: Clock, logger: Logger): 
       ...(redis && { redis: await checkStore(() => redis.ping(), redis.description) }),
     }),
     async close() {
+      await inRedis?.ledger.close();
+      await inRedis?.audit.close();
       await embedded.close();
       await redis?.close();
     },
@@ -66,6 +78,10 @@ export async function openStores(config: Config, clock: Clock, logger: Logger): 
 
 function shareInRedis(redis: RedisConnection, logger: Logger) {
   return {
+    // A node that holds nothing looks for holds of the dead all the same.
+    ledger: new RedisLedger({ redis, logger, sweepEveryMs: LEDGER_TIMES.leaseMs / 2 }),
+    audit: new RedisAudit(redis, logger),
+    calls: new RedisCalls(redis),
     rates: new RedisRates(redis, logger),
     seats: new RedisSeats(redis, logger),
     tickets: new RedisTickets(redis),

@@ -75,7 +75,7 @@ export class BudgetGate {
       return await ledger.reserve({ ...request, amounts, limits });
     } catch (error) {
       logger.error('the ledger did not answer', { error });
-      return { granted: false, error: toErrorBody('store_unavailable') };
+      return { granted: false, error: toErrorBody('store_unavailable', undefined, RETRY) };
     }
   }
 
@@ -143,6 +143,8 @@ export class BudgetGate {
   }
 }
 
+/** When a ledger that is away is worth another try. */
+const RETRY = { retryAfterMs: 1_000 } as const;
 const UNUSED: Settlement = { usage: NO_USAGE, estimated: false, costNanoUsd: 0 };
 
 const toText = ({ turnId, step, attempt }: RequestKey): string => `${turnId}/${step}/${attempt}`;

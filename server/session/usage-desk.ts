@@ -54,7 +54,7 @@ export function createUsageDesk({ ledger, clock, budgets, directory }: UsageDesk
         );
         return { windows, spend: spend.map(toEntry) };
       } catch (cause) {
-        throw Object.assign(new MidstreamError('store_unavailable'), { cause });
+        throw Object.assign(new MidstreamError('store_unavailable', undefined, { retryAfterMs: 1_000 }), { cause });
       }
     },
   };

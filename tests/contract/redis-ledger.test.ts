@@ -1,5 +1,4 @@
 /** The ledger's contract on one Redis and on a Cluster, and what it promises where Redis goes away. */
-import { randomUUID } from 'node:crypto';
 import { RedisConnection, RedisLedger } from '../../server/adapters/redis/index.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { flushRedis, type RedisServer, startRedis } from '../support/redis-server.js';
@@ -20,13 +19,7 @@ describe.each([
     const opened: { connection: RedisConnection; ledger: RedisLedger }[] = [];
     const open = async (now: () => number, waitMs: number): Promise<RedisLedger> => {
       const connection = await RedisConnection.open({ url: redis.url, now });
-      const ledger = new RedisLedger({
-        redis: connection,
-        logger: undefined,
-        owner: randomUUID(),
-        newId: randomUUID,
-        waitMs,
-      });
+      const ledger = new RedisLedger({ redis: connection, logger: undefined, waitMs });
       if (opened.length === 0) await flushRedis(connection);
       opened.push({ connection, ledger });
       return ledger;

@@ -3,7 +3,7 @@
  * is that of Redis. What is settled while Redis is away waits in memory; what is not settled lapses, and any node
  * settles it from its last checkpoint.
  */
-
+import { randomUUID } from 'node:crypto';
 import type { BudgetWarning } from '../../core/budget-math.js';
 import { checkHold, NO_AMOUNTS, toDay, windowsAt } from '../../core/budget-math.js';
 import {
@@ -40,11 +40,10 @@ import { readSpend, SPEND_KEPT_DAYS } from './spend-book.js';
 export interface RedisLedgerDeps {
   readonly redis: RedisConnection;
   readonly logger: Logger | undefined;
-  /** Names this node in its holds. */
-  readonly owner: string;
-  readonly newId: () => string;
-  /** How long a reservation waits where only holds are in the way. */
-  readonly waitMs: number;
+  /** How long a reservation waits where only holds are in the way, in milliseconds. */
+  readonly waitMs?: number;
+  /** How often it looks for holds of the dead by itself, in milliseconds; undefined: only `sweep` does. */
+  readonly sweepEveryMs?: number;
 }
 
 /** How long a hold is known as settled: a settlement that comes later than this would count again. */
@@ -57,6 +56,9 @@ type Settling = Pick<Hold, 'id' | 'orgId' | 'userId' | 'sessionId' | 'model' | '
 
 export class RedisLedger implements Ledger {
   readonly #deps: RedisLedgerDeps;
+  /** Names this node in its holds. */
+  readonly #owner = randomUUID();
+  readonly #waitMs: number;
   readonly #bell: FreedBell;
   readonly #queue: SettlementQueue;
   readonly #orgs: LedgerOrgs;
@@ -64,10 +66,12 @@ export class RedisLedger implements Ledger {
   /** Until then nobody's holds are given up: their nodes have had no chance to renew them. */
   #sweepsFrom = Number.NEGATIVE_INFINITY;
   #isClosed = false;
+  readonly #sweeping: NodeJS.Timeout | undefined;
 
   /** Begins with a connection that is open. */
   constructor(deps: RedisLedgerDeps) {
     this.#deps = deps;
+    this.#waitMs = deps.waitMs ?? LEDGER_TIMES.waitMs;
     this.#bell = new FreedBell(deps.redis);
     this.#orgs = new LedgerOrgs(deps.redis);
     this.#queue = new SettlementQueue({
@@ -75,18 +79,20 @@ export class RedisLedger implements Ledger {
       logger: deps.logger,
     });
     deps.redis.client.on('ready', this.#onReady);
+    if (deps.sweepEveryMs !== undefined)
+      this.#sweeping = setInterval(() => this.#sweepByItself(), deps.sweepEveryMs).unref();
   }
 
   async reserve(request: HoldRequest): Promise<Reservation> {
-    const { newId, waitMs, owner } = this.#deps;
-    const id = newId();
+    const id = randomUUID();
+    const owner = this.#owner;
     if (!request.limits) {
       const { heldAt, windows } = await this.#windowsOf(request);
       return { granted: true, hold: { ...request, id, windows, owner, heldAt, leaseExpiresAt: undefined } };
     }
     // Before the hold, so that whoever sweeps knows where to look.
     await this.#orgs.announce(request.orgId);
-    const until = performance.now() + waitMs;
+    const until = performance.now() + this.#waitMs;
     let sweepsAt = performance.now();
     for (;;) {
       const left = until - performance.now();
@@ -146,6 +152,7 @@ export class RedisLedger implements Ledger {
   /** Refuses whoever waits, and writes what waits. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    clearInterval(this.#sweeping);
     this.#deps.redis.client.off('ready', this.#onReady);
     this.#bell.close();
     await this.#queue.close();
@@ -153,7 +160,8 @@ export class RedisLedger implements Ledger {
 
   async #tryReserve(id: string, request: HoldRequest): Promise<Reservation> {
     if (this.#isClosed) throw new RedisUnavailable('The ledger is closed.');
-    const { redis, owner } = this.#deps;
+    const { redis } = this.#deps;
+    const owner = this.#owner;
     const { orgId, amounts, limits = [] } = request;
     const { leaseMs } = LEDGER_TIMES;
     const reply = await redis.run(
@@ -258,6 +266,12 @@ export class RedisLedger implements Ledger {
     const [now = '', ...texts] = found as string[];
     const heldAt = Number(now);
     return { heldAt, windows: windowsAt(heldAt, payer), counters: texts.map(parseCounter) };
+  }
+
+  #sweepByItself(): void {
+    this.sweep().catch((error: unknown) =>
+      this.#deps.logger?.debug('the ledger could not be swept', { reason: String(error) }),
+    );
   }
 
   #comeBack(): void {

@@ -1,0 +1,142 @@
+/** Whole servers that share budgets in Redis: two at once, and Redis that goes away and comes back. */
+import { startTestServer, type TestServer } from '../../server/testing.js';
+import { manualReply, type Reply, startUpstream, textReply, type Upstream } from '../support/upstream/index.js';
+import { type RedisServer, startRedis } from '../support/redis-server.js';
+
+// biome-ignore lint/suspicious/noExplicitAny: answers of several shapes.
+type Json = Record<string, any>;
+
+let upstream: Upstream;
+let redis: RedisServer;
+const servers: TestServer[] = [];
+
+beforeEach(async () => {
+  upstream = await startUpstream();
+  redis = await startRedis({ durable: true });
+});
+afterEach(async () => {
+  for (const server of servers.splice(0)) await server.stop();
+  await upstream.close();
+  await redis.dispose();
+});
+
+async function start(tokens: number): Promise<TestServer> {
+  const server = await startTestServer({
+    env: { ANTHROPIC_API_KEY: 'sk-test', ANTHROPIC_BASE_URL: upstream.baseURL, REDIS_URL: redis.url },
+    tools: [],
+    config: {
+      agents: { default: { max_tokens: 400 } },
+      roles: { admin: { tools: { allow: ['*'] }, models: ['*'], inspect: true, budget: { day: { tokens } } } },
+      limits: { running_turns: 1_000 },
+    },
+  });
+  servers.push(server);
+  return server;
+}
+
+async function call(server: TestServer, method: string, path: string, body?: unknown) {
+  const res = await fetch(server.url + path, {
+    method,
+    headers: { 'content-type': 'application/json' },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  });
+  const text = await res.text();
+  return { status: res.status, body: (text.startsWith('{') ? JSON.parse(text) : { text }) as Json, res };
+}
+const chat = (server: TestServer, message: string) => call(server, 'POST', '/v1/chat', { message, stream: false });
+const usage = async (server: TestServer, query = ''): Promise<Json> =>
+  (await call(server, 'GET', `/v1/usage${query}`)).body;
+const told = (input: number, output: number): Reply => ({
+  ...textReply('Fine.'),
+  usage: { input_tokens: input, output_tokens: output },
+});
+
+async function eventually<T>(find: () => Promise<T | undefined>): Promise<T> {
+  for (const until = Date.now() + 15_000; Date.now() < until; ) {
+    const found = await find();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error('it did not come to pass');
+}
+
+it('[BUD-1] two servers, 200 prompts for five times the budget: never above it, most of it used, nothing left held', async () => {
+  const each = 900;
+  const limit = (200 * each) / 5;
+  const [one, other] = [await start(limit), await start(limit)];
+  upstream.script(() => ({ ...told(500, 400), pace: { everyMs: 2 } }) as Reply);
+  let worst = 0;
+  let isDone = false;
+  const watch = async (): Promise<void> => {
+    while (!isDone) {
+      const [{ used, held }] = (await usage(one))['windows'];
+      worst = Math.max(worst, used + held);
+    }
+  };
+  const watching = watch();
+  const prompt = async (n: number): Promise<string> => {
+    for (;;) {
+      const { status, body } = await chat(n % 2 ? one : other, `prompt ${n}`);
+      if (status === 200) return 'answered';
+      if (body['error'].code !== 'budget_held') return body['error'].code as string;
+      await new Promise((resolve) => setTimeout(resolve, body['error'].retry_after_ms));
+    }
+  };
+  const fates = await Promise.all(Array.from({ length: 200 }, (_, n) => prompt(n)));
+  isDone = true;
+  await watching;
+  const answered = fates.filter((fate) => fate === 'answered').length;
+  expect(new Set(fates)).toEqual(new Set(['answered', 'budget_exhausted']));
+  expect(worst).toBeLessThanOrEqual(limit);
+  for (const server of [one, other]) {
+    const [day] = (await usage(server))['windows'];
+    expect(day).toMatchObject({ used: answered * each, held: 0 });
+    expect(day.used).toBeGreaterThanOrEqual(0.9 * limit);
+  }
+  const [spent] = (await usage(one, '?group_by=user'))['spend'];
+  expect(spent).toMatchObject({ requests: answered, input_tokens: answered * 500, output_tokens: answered * 400 });
+  expect(upstream.requests).toHaveLength(answered);
+}, 120_000);
+
+it('[BUD-1] refuses to spend while Redis is away, finishes what streams, and charges it when Redis is back', async () => {
+  const server = await start(50_000);
+  expect((await call(server, 'GET', '/ready')).body['checks']).toMatchObject({
+    redis: { ok: true, detail: expect.stringContaining(`127.0.0.1:${redis.port}`) },
+  });
+  const reply = manualReply();
+  upstream.script([reply, told(100, 50)]);
+  const session = (await call(server, 'POST', '/v1/sessions', {})).body['id'] as string;
+  const events = [{ type: 'user.message', content: [{ type: 'text', text: 'one' }] }];
+  await call(server, 'POST', `/v1/sessions/${session}/events`, { events });
+  await reply.start();
+  reply.openText();
+  reply.text('half ');
+
+  await redis.kill();
+  const refused = await eventually(async () => {
+    const answer = await chat(server, 'two');
+    return answer.status === 503 ? answer : undefined;
+  });
+  expect(refused.body['error']).toMatchObject({ code: 'store_unavailable', retryable: true });
+  expect(Number(refused.res.headers.get('retry-after'))).toBeGreaterThan(0);
+  const ready = await call(server, 'GET', '/ready');
+  expect([ready.status, ready.body['checks'].redis.ok]).toEqual([503, false]);
+  expect((await call(server, 'GET', '/v1/usage')).status).toBe(503);
+
+  reply.text('and half');
+  reply.closeBlock();
+  reply.finish('end_turn', 60);
+  const ended = await eventually(async () => {
+    const { data } = (await call(server, 'GET', `/v1/sessions/${session}/events?limit=100`)).body;
+    return (data as Json[]).find((event) => event['type'] === 'turn.ended');
+  });
+  expect(ended).toMatchObject({ stop_reason: 'end_turn' });
+
+  await redis.start();
+  const day = await eventually(async () => {
+    const { status, body } = await call(server, 'GET', '/v1/usage');
+    return status === 200 && body['windows'][0].held === 0 ? (body['windows'][0] as Json) : undefined;
+  });
+  expect(day['used']).toBe(ended['usage'].input_tokens + ended['usage'].output_tokens);
+  expect((await chat(server, 'two')).status).toBe(200);
+}, 60_000);
