@@ -12,10 +12,11 @@ import type { Clock } from '../ports/clock.js';
 import type { CommandAnswer } from '../ports/event-log.js';
 import type { Hold } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
+import type { ModelRequest } from '../ports/model.js';
 import { type CommandMemory, toBodyHash } from './command-memory.js';
 import { Refused, toAccepted, toRefusal, toSender } from './replies.js';
 import type { Accepted, Caller } from './session-api.js';
-import type { TurnRunner } from './turn-runner.js';
+import { type TurnRunner, toModelRequest } from './turn-runner.js';
 
 /** What one or more steps came to. */
 export interface Outcome {
@@ -95,7 +96,9 @@ export class CommandDesk {
     const known = await this.#findKnown(commands, caller);
     const isNew = known.some(({ answer }) => answer === undefined);
     const hold = isNew ? await this.#holdFor(commands, known, caller) : undefined;
-    const { outcome, fates } = this.#stepWith(hold, () => this.#stepAll(commands, known, caller, hold));
+    const { outcome, fates } = this.#stepWith(hold, () =>
+      this.#stepAll(commands, known, caller, hold ? 'held' : 'needed'),
+    );
     const committed = isNew ? this.#deps.commit({ ...outcome, requestId: caller.requestId }) : Promise.resolve();
     const carried = fates.map(async (fate): Promise<Carried> => {
       if (fate instanceof Promise) return { accepted: await fate, echo: undefined };
@@ -131,11 +134,11 @@ export class CommandDesk {
     commands: readonly TurnCommand[],
     known: readonly Asked[],
     caller: Caller,
-    hold: Hold | undefined,
+    hold: 'held' | 'needed',
   ): { outcome: Outcome; fates: (Carried | Promise<Accepted>)[] } {
     const { context, clock } = this.#deps;
     let state = this.#deps.state();
-    let isHeld = hold !== undefined;
+    let isHeld = hold === 'held';
     const records: LogRecord[] = [];
     const effects: Effect[] = [];
     const answers: CommandAnswer[] = [];
@@ -192,12 +195,25 @@ export class CommandDesk {
       step: 1,
       attempt: 1,
       model: message.model ?? agent.model,
-      inputTokens: boundFirstInputTokens(state(), message.content, context().serverTools),
+      input: boundFirstInputTokens(state(), message.content, context().serverTools),
       outputTokens: message.max_tokens ?? agent.max_tokens,
       tags: message.tags ?? [],
+      toRequest: () => this.#planFirst(commands, known, caller),
     });
     if (reservation.granted) return reservation.hold;
     throw new Refused(commands.indexOf(message), toRefusal({ ok: false, error: reservation.error }));
+  }
+
+  /** The request that the commands will begin, found by a trial of them; undefined where they won't. */
+  #planFirst(commands: readonly TurnCommand[], known: readonly Asked[], caller: Caller): ModelRequest | undefined {
+    try {
+      const { effects, state } = this.#stepAll(commands, known, caller, 'held').outcome;
+      const begun = effects.find((effect) => effect.type === 'request_model');
+      return begun && toModelRequest(state.sessionId, begun.request);
+    } catch {
+      // What is wrong will be wrong again, in earnest.
+      return undefined;
+    }
   }
 
   /** Gives the hold to the request that was begun with it, or gives it back. */

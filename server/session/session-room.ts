@@ -20,6 +20,7 @@ import { ActorRegistry } from './actor-registry.js';
 import type { Agents } from './agents.js';
 import { BudgetGate } from './budget-gate.js';
 import type { Directory } from './directory.js';
+import { createPromptCounter } from './prompt-counter.js';
 import type { SessionActor } from './session-actor.js';
 import type { SessionApi, UsageApi } from './session-api.js';
 import { SessionService } from './session-service.js';
@@ -97,6 +98,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     ledger,
     budgets: () => budgets,
     factsOf: deps.factsOf,
+    countPrompt: createPromptCounter({ model, clock, logger }),
     clock,
     logger,
     running: () => {

@@ -1,9 +1,10 @@
 /** Does what the machine decided, once it is in the log: model requests, tools, holds. Results go back as inputs. */
-import type { Input, Step } from '../core/turn-machine.js';
+
 import type { Effect, PlannedRequest, RequestKey } from '../core/transition.js';
+import type { Input, Step } from '../core/turn-machine.js';
 import type { Hold, Reservation } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
-import type { Model } from '../ports/model.js';
+import type { Model, ModelRequest } from '../ports/model.js';
 import type { ToolRunner } from '../ports/tool-runner.js';
 import type { BudgetGate, SpendRequest } from './budget-gate.js';
 
@@ -96,7 +97,7 @@ export class TurnRunner {
     }
   }
 
-  async #reserve({ type, key, payer, ...asked }: Extract<Effect, { type: 'reserve' }>): Promise<void> {
+  async #reserve({ type, key, payer, toRequest, ...asked }: Extract<Effect, { type: 'reserve' }>): Promise<void> {
     const { send, sessionId, rolesOf } = this.#deps;
     const reservation = await this.reserve({
       userId: payer.user_id,
@@ -105,6 +106,7 @@ export class TurnRunner {
       sessionId,
       ...key,
       ...asked,
+      toRequest: () => toModelRequest(sessionId, toRequest()),
     });
     if (!reservation.granted) {
       send({ type: 'refused', key, error: reservation.error });
@@ -117,11 +119,12 @@ export class TurnRunner {
     if (!isUsed) this.#deps.gate.giveBack(key);
   }
 
-  #requestModel({ key, ...request }: PlannedRequest): void {
+  #requestModel(planned: PlannedRequest): void {
     const { model, send, sessionId } = this.#deps;
+    const { key } = planned;
     const abort = new AbortController();
     const onEvents: Parameters<Model['stream']>[1] = (events) => void send({ type: 'model_events', key, events });
-    const done = model.stream({ ...request, ...key, sessionId }, onEvents, abort.signal).then((end) => {
+    const done = model.stream(toModelRequest(sessionId, planned), onEvents, abort.signal).then((end) => {
       if (this.#request?.abort === abort) this.#request = undefined;
       send({ type: 'model_ended', key, end });
     });
@@ -146,6 +149,12 @@ export class TurnRunner {
     send({ type: 'tool_ended', toolUseId, result: answer });
   }
 }
+
+export const toModelRequest = (sessionId: string, { key, ...request }: PlannedRequest): ModelRequest => ({
+  ...request,
+  ...key,
+  sessionId,
+});
 
 const isSameKey = (a: RequestKey, b: RequestKey): boolean =>
   a.turnId === b.turnId && a.step === b.step && a.attempt === b.attempt;

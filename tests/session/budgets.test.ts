@@ -1,10 +1,12 @@
 /** What keeps holds alive, and what ends them when nobody does any more. */
-import { LogUnavailable } from '../../server/ports/event-log.js';
-import { LEDGER_TIMES } from '../../server/ports/ledger.js';
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { closed, opened, type RoomOptions, say, startRoom, type TestRoom, words } from './support.js';
+import { LogUnavailable } from '../../server/ports/event-log.js';
+import { LEDGER_TIMES } from '../../server/ports/ledger.js';
+import type { ModelRequest } from '../../server/ports/model.js';
+import { closed, HandModel, opened, type RoomOptions, say, startRoom, type TestRoom, words } from './support.js';
 
 const budgets = { roles: { admin: { budget: { day: { tokens: 10_000 } } } } };
 
@@ -118,4 +120,24 @@ it('[BUD-3] a ledger that does not answer lets nothing be spent', async () => {
   t.store.ledger.reserve = reserve;
   await t.send(say(sessionId, 'Hi.'));
   expect(t.model.requests).toHaveLength(1);
+});
+
+it('[BUD-3] waits for a count as long as for a hold, and no longer', async () => {
+  const model = new HandModel();
+  const asked: AbortSignal[] = [];
+  const counting = Object.assign(model, {
+    countTokens: (_request: ModelRequest, signal: AbortSignal) => {
+      asked.push(signal);
+      return new Promise<number>(() => undefined);
+    },
+  });
+  const sessionId = await start({ model: counting });
+  const answer = t.send(say(sessionId, 'word '.repeat(2_400)));
+  while (asked.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  t.clock.advance(LEDGER_TIMES.waitMs - 1);
+  expect(asked[0]?.aborted).toBe(false);
+  t.clock.advance(1);
+  await expect(answer).rejects.toMatchObject({ code: 'budget_too_small' });
+  expect(asked[0]?.aborted).toBe(true);
+  expect(model.requests).toEqual([]);
 });
