@@ -27,6 +27,7 @@ import type { ToolDefinition } from '../ports/tool-runner.js';
 import type { ActorRegistry } from './actor-registry.js';
 import { type Agents, toAgent } from './agents.js';
 import { toAccepted, toBodyHash } from './command-memory.js';
+import { CommandOrder } from './command-order.js';
 import type { Directory } from './directory.js';
 import { OpenConnections } from './open-connections.js';
 import { Presence } from './presence.js';
@@ -72,6 +73,7 @@ export class SessionService implements SessionApi {
   readonly #deps: ServiceDeps;
   readonly #presence = new Presence();
   readonly #connections = new OpenConnections();
+  readonly #order = new CommandOrder<SessionActor>();
   /** `session.create` under way or done, by principal and id, until the store tells (CMD-2). */
   readonly #creating = new Map<string, { readonly bodyHash: string; readonly answer: Promise<Accepted> }>();
 
@@ -98,13 +100,13 @@ export class SessionService implements SessionApi {
       case 'presence.update':
         return this.#updatePresence(caller, command);
       default:
-        return this.#use(caller, command.session_id, (actor) => actor.command(command, caller));
+        return this.#useInOrder(caller, command.session_id, (actor) => actor.command(command, caller));
     }
   }
 
   async dispatchBatch(caller: Caller, sessionId: string, commands: readonly TurnCommand[]): Promise<Echoes> {
     this.#deps.directory.knows(caller.principal);
-    const carried = await this.#use(caller, sessionId, (actor) => actor.batch(commands, caller));
+    const carried = await this.#useInOrder(caller, sessionId, (actor) => actor.batch(commands, caller));
     const echoes = await Promise.all(
       carried.map(async ({ accepted, echo }, at) => echo ?? (await this.#readEcho(sessionId, accepted, commands[at]))),
     );
@@ -222,10 +224,22 @@ export class SessionService implements SessionApi {
     });
   }
 
+  /** For commands: those that came earlier stay ahead, whichever actor takes them (CMD-5). */
+  #useInOrder<T>(caller: Caller, sessionId: string, use: (actor: SessionActor) => Promise<T>): Promise<T> {
+    return this.#order.inOrder(sessionId, (enter) =>
+      this.#use(caller, sessionId, use, () => enter(() => this.#actorFor(caller, sessionId))),
+    );
+  }
+
   /** Uses the session's actor; where it was put to rest meanwhile, the next one. */
-  async #use<T>(caller: Caller, sessionId: string, use: (actor: SessionActor) => Promise<T>): Promise<T> {
+  async #use<T>(
+    caller: Caller,
+    sessionId: string,
+    use: (actor: SessionActor) => Promise<T>,
+    find = () => this.#actorFor(caller, sessionId),
+  ): Promise<T> {
     for (let tries = 1; ; tries++) {
-      const actor = await this.#actorFor(caller, sessionId);
+      const actor = await find();
       try {
         return await use(actor);
       } catch (error) {
@@ -258,7 +272,7 @@ export class SessionService implements SessionApi {
   #register(caller: Caller, command: ToolsRegister | ToolsUnregister): Promise<Accepted> {
     const { session_id } = command;
     return this.#asMember(caller, session_id, () =>
-      this.#use(caller, session_id, (actor) => actor.register(command, caller)),
+      this.#useInOrder(caller, session_id, (actor) => actor.register(command, caller)),
     );
   }
 
