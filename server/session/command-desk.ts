@@ -14,6 +14,7 @@ import type { Hold } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { ModelRequest } from '../ports/model.js';
 import { type CommandMemory, toBodyHash } from './command-memory.js';
+import { HoldWait } from './hold-wait.js';
 import { Refused, toAccepted, toRefusal, toSender } from './replies.js';
 import type { Accepted, Caller } from './session-api.js';
 import { type TurnRunner, toModelRequest } from './turn-runner.js';
@@ -42,6 +43,8 @@ export interface DeskDeps {
   readonly context: () => StepContext;
   /** The state now; throws where the actor is dead. */
   readonly state: () => SessionState;
+  /** Of an actor that is dead, too. */
+  readonly runningTurn: () => string | undefined;
   /** Makes an outcome the state and puts it in the log. Resolves when it took effect. */
   readonly commit: (outcome: Outcome) => Promise<void>;
 }
@@ -54,10 +57,19 @@ interface Asked {
   readonly answer: Promise<Accepted> | undefined;
 }
 
+/** An interrupt on its way: the commands that it names, and the one of them that was cut short for it. */
+interface Notice {
+  readonly names: readonly string[];
+  wait: HoldWait | undefined;
+}
+
 export class CommandDesk {
   readonly #deps: DeskDeps;
   /** Opens when the commands before have been stepped. */
   #turnstile: Promise<unknown> = Promise.resolve();
+  #waiting: HoldWait | undefined;
+  /** Interrupts that have not had their turn. */
+  readonly #notices = new Set<Notice>();
 
   constructor(deps: DeskDeps) {
     this.#deps = deps;
@@ -65,8 +77,34 @@ export class CommandDesk {
 
   /** Rejects with `Refused`, or with what made the store or the machine fail. */
   async carryOut(commands: readonly TurnCommand[], caller: Caller): Promise<readonly Carried[]> {
-    const { done } = await this.#inOrder(() => this.#enter(commands, caller));
-    return done;
+    const notice = this.#announce(commands);
+    try {
+      const entered = this.#inOrder(() => this.#enter(commands, caller));
+      const { done } = await entered.finally(() => notice.wait && this.#askFor(notice.wait));
+      return await done;
+    } finally {
+      this.#notices.delete(notice);
+    }
+  }
+
+  /**
+   * Tells the message that waits for its hold, or will, that it is interrupted: it goes on at once, and what it would
+   * ask for is withheld until the interrupt has had its turn (CAN-1).
+   */
+  #announce(commands: readonly TurnCommand[]): Notice {
+    const names = commands.flatMap((c) => (c.type === 'user.interrupt' && c.command_id ? [c.command_id] : []));
+    const notice: Notice = { names, wait: undefined };
+    if (names.length === 0) return notice;
+    this.#notices.add(notice);
+    if (this.#waiting) cutIfNamed(this.#waiting, notice);
+    return notice;
+  }
+
+  /** The interrupt was refused, or met another turn: the message pays as a queued one does. */
+  #askFor({ withheld, turnId }: HoldWait): void {
+    const { runner, runningTurn } = this.#deps;
+    const effects = withheld.splice(0);
+    if (turnId !== undefined && runningTurn() === turnId) runner.perform(effects);
   }
 
   /** Tools are a connection's, so their commands may be sent again without harm; but they keep their place in the order. */
@@ -95,11 +133,15 @@ export class CommandDesk {
   async #enter(commands: readonly TurnCommand[], caller: Caller): Promise<{ done: Promise<readonly Carried[]> }> {
     const known = await this.#findKnown(commands, caller);
     const isNew = known.some(({ answer }) => answer === undefined);
-    const hold = isNew ? await this.#holdFor(commands, known, caller) : undefined;
+    const wait = isNew ? await this.#holdFor(commands, known, caller) : undefined;
+    const hold = wait?.hold;
     const { outcome, fates } = this.#stepWith(hold, () =>
       this.#stepAll(commands, known, caller, hold ? 'held' : 'needed'),
     );
-    const committed = isNew ? this.#deps.commit({ ...outcome, requestId: caller.requestId }) : Promise.resolve();
+    const effects = wait?.isCut ? wait.withhold(outcome.effects) : outcome.effects;
+    const committed = isNew
+      ? this.#deps.commit({ ...outcome, effects, requestId: caller.requestId })
+      : Promise.resolve();
     const carried = fates.map(async (fate): Promise<Carried> => {
       if (fate instanceof Promise) return { accepted: await fate, echo: undefined };
       await committed;
@@ -180,13 +222,20 @@ export class CommandDesk {
   }
 
   /** Where a message would start a turn, its first request is paid for before it is accepted. */
-  async #holdFor(commands: readonly TurnCommand[], known: readonly Asked[], caller: Caller): Promise<Hold | undefined> {
+  async #holdFor(
+    commands: readonly TurnCommand[],
+    known: readonly Asked[],
+    caller: Caller,
+  ): Promise<HoldWait | undefined> {
     const { state, context, runner } = this.#deps;
     const message = commands.find((command, at) => command.type === 'user.message' && !known[at]?.answer);
     const { turn, queue, agent, sessionId } = state();
     if (message?.type !== 'user.message' || turn || queue.length > 0 || context().draining) return undefined;
     const { user_id: userId, org_id: orgId, roles } = caller.principal;
-    const reservation = await runner.reserve({
+    const wait = new HoldWait(message.id);
+    for (const notice of this.#notices) cutIfNamed(wait, notice);
+    if (wait.isCut) return wait;
+    const reserving = runner.reserve({
       userId,
       orgId,
       roles,
@@ -200,7 +249,18 @@ export class CommandDesk {
       tags: message.tags ?? [],
       toRequest: () => this.#planFirst(commands, known, caller),
     });
-    if (reservation.granted) return reservation.hold;
+    this.#waiting = wait;
+    const reservation = await Promise.race([reserving, wait.whenCut]);
+    this.#waiting = undefined;
+    if (!reservation) {
+      // Nobody needs it any more.
+      void reserving.then((late) => late.granted && runner.release(late.hold));
+      return wait;
+    }
+    if (reservation.granted) {
+      wait.hold = reservation.hold;
+      return wait;
+    }
     throw new Refused(commands.indexOf(message), toRefusal({ ok: false, error: reservation.error }));
   }
 
@@ -233,6 +293,12 @@ export class CommandDesk {
     if (begun) this.#deps.runner.keepHold(begun.request.key, hold);
     return begun !== undefined;
   }
+}
+
+function cutIfNamed(wait: HoldWait, notice: Notice): void {
+  if (!notice.names.includes(wait.commandId)) return;
+  notice.wait = wait;
+  wait.cut();
 }
 
 /** The fate of the same command earlier in the batch, told again. */

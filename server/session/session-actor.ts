@@ -72,6 +72,7 @@ export class SessionActor {
         if (this.#isDead) throw new ActorGone();
         return this.#state;
       },
+      runningTurn: () => this.#state.turn?.turnId,
       commit: (outcome) => this.#commit(outcome),
     });
   }

@@ -141,3 +141,56 @@ it('[BUD-3] waits for a count as long as for a hold, and no longer', async () =>
   expect(asked[0]?.aborted).toBe(true);
   expect(model.requests).toEqual([]);
 });
+
+describe('an interrupt of a message that waits for its hold', () => {
+  /** Another session holds what the message needs. */
+  const startHeld = async (): Promise<string> => {
+    const other = await start();
+    await t.send(say(other, 'Hi.', { max_tokens: 8_500 }));
+    return (await t.create()).id;
+  };
+  const waitsFor = async (sessionId: string, name: object) => {
+    const begun = performance.now();
+    const message = t.send({ ...say(sessionId, 'And?'), id: 'held' });
+    const next = t.send({ ...say(sessionId, 'Next.'), id: 'next' });
+    const interrupt = t.send({ type: 'user.interrupt', session_id: sessionId, ...name });
+    const answers = await Promise.allSettled([message, next, interrupt]);
+    return { answers, tookMs: performance.now() - begun };
+  };
+  const eventsOf = async (sessionId: string) =>
+    (await t.room.api.listEvents(t.caller, sessionId, { afterSeq: 0, limit: 1_000 })).events.map(
+      ({ json }) => JSON.parse(json) as { type: string; command_id?: string; turn_id?: string; stop_reason?: string },
+    );
+
+  it('[CAN-1] [CMD-5] cuts the wait, cancels the turn, and charges nothing', async () => {
+    const sessionId = await startHeld();
+    const { held } = await day();
+    const { answers, tookMs } = await waitsFor(sessionId, { command_id: 'held' });
+    expect(tookMs).toBeLessThan(1_000);
+    const [message, next, interrupt] = answers.map((answer) =>
+      answer.status === 'fulfilled' ? answer.value : answer.reason,
+    );
+    expect(interrupt.result).toEqual({ turn_id: message.result.turn_id, outcome: 'cancelled' });
+    // Each took effect at its place.
+    expect(message.applied_at_seq).toBeLessThan(next.applied_at_seq);
+    expect(next.applied_at_seq).toBeLessThan(interrupt.applied_at_seq);
+    const events = await eventsOf(sessionId);
+    const ofTurn = events.filter((event) => event.turn_id === message.result.turn_id);
+    expect(ofTurn.map(({ type }) => type)).toEqual(['user.message', 'turn.started', 'user.interrupt', 'turn.ended']);
+    expect(ofTurn.at(-1)).toMatchObject({ stop_reason: 'cancelled', cost_usd: 0 });
+    expect(t.model.requests).toHaveLength(1);
+    expect(await day()).toEqual({ used: 0, held });
+  });
+
+  it('[CAN-1] lets the message go on where the interrupt meets nothing', async () => {
+    const sessionId = await startHeld();
+    const { answers } = await waitsFor(sessionId, { command_id: 'held', turn_id: 'turn_other' });
+    expect(answers[0]?.status).toBe('fulfilled');
+    expect(answers[2]).toMatchObject({ status: 'rejected', reason: { code: 'turn_not_found' } });
+    const first = await t.model.request(1);
+    first.stream(...opened, ...closed);
+    first.end();
+    const second = await t.model.request(2);
+    expect(JSON.stringify(second.request.messages)).toContain('And?');
+  });
+});
