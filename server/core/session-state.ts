@@ -110,7 +110,12 @@ export interface Call {
 
 export type Phase =
   /** Between requests: waiting for the budget's hold. */
-  | { readonly name: 'admitting'; readonly step: number }
+  | {
+      readonly name: 'admitting';
+      readonly step: number;
+      /** How many items the hold was asked for; undefined where it was not asked for yet. */
+      readonly items?: number;
+    }
   | {
       readonly name: 'streaming';
       readonly spanId: string;

@@ -6,6 +6,12 @@ import type { HistoryItem, OpenBlock, SessionState, StepBlock, Turn } from './se
 const CHARS_PER_TOKEN = 3.5;
 /** What an image or a document costs is known to the provider alone; a usual one is below this. */
 const TOKENS_PER_ATTACHMENT = 1_600;
+/** The provider scales images down until they cost less, whatever their bytes and pixels. */
+const MOST_TOKENS_PER_IMAGE = 5_000;
+/** Neither bytes nor anything else that is quickly read bounds a PDF; the context window of the models does. */
+const MOST_TOKENS_PER_PDF = 1_000_000;
+/** What a message, a block or a tool costs beside its text. */
+const TOKENS_PER_PART = 8;
 /** What the request's own structure costs: roles, block markers, the tool-use preamble. */
 const TOKENS_OF_FRAME = 500;
 
@@ -19,7 +25,17 @@ interface Size {
   readonly chars: number;
   /** Of the text as UTF-8; no tokenizer makes more tokens than bytes. */
   readonly bytes: number;
+  readonly parts: number;
   readonly attachments: number;
+  /** The most that the attachments may cost. */
+  readonly attachedTokens: number;
+}
+
+/** The most that the next request may send. */
+export interface InputBound {
+  readonly tokens: number;
+  /** Whether it holds images or PDFs: then the bound is far above what is usual, and a count is better. */
+  readonly hasAttachments: boolean;
 }
 
 /** Tokens of what a step made so far, complete and in the making. */
@@ -37,7 +53,7 @@ export function estimateInputTokens(state: SessionState, turn: Turn, tools: Read
 }
 
 /** At least the tokens that the next request will send (BUD-1). */
-export function boundInputTokens(state: SessionState, turn: Turn, tools: ReadonlyMap<string, ToolText>): number {
+export function boundInputTokens(state: SessionState, turn: Turn, tools: ReadonlyMap<string, ToolText>): InputBound {
   return toBound(measure(state, turn.items, toolsOf(turn, tools)));
 }
 
@@ -46,12 +62,15 @@ export function boundFirstInputTokens(
   state: SessionState,
   content: readonly Block[],
   tools: ReadonlyMap<string, ToolText>,
-): number {
+): InputBound {
   const clientTools = state.registrations.flatMap((registration) => registration.tools);
   return toBound(measure(state, [{ kind: 'user', turnId: '', id: '', content }], [...tools.values(), ...clientTools]));
 }
 
-const toBound = ({ bytes, attachments }: Size): number => bytes + attachments * TOKENS_PER_ATTACHMENT + TOKENS_OF_FRAME;
+const toBound = ({ bytes, parts, attachments, attachedTokens }: Size): InputBound => ({
+  tokens: bytes + parts * TOKENS_PER_PART + attachedTokens + TOKENS_OF_FRAME,
+  hasAttachments: attachments > 0,
+});
 
 function toolsOf(turn: Turn, tools: ReadonlyMap<string, ToolText>): readonly (ToolText | ClientTool)[] {
   return [...turn.serverTools.flatMap((name) => tools.get(name) ?? []), ...turn.clientTools];
@@ -60,8 +79,11 @@ function toolsOf(turn: Turn, tools: ReadonlyMap<string, ToolText>): readonly (To
 function measure(state: SessionState, items: readonly HistoryItem[], tools: readonly ToolText[]): Size {
   let chars = 0;
   let bytes = 0;
+  let parts = 0;
   let attachments = 0;
+  let attachedTokens = 0;
   const add = (text: string): void => {
+    parts++;
     chars += text.length;
     bytes += utf8Length(text);
   };
@@ -72,11 +94,16 @@ function measure(state: SessionState, items: readonly HistoryItem[], tools: read
     if (item.kind === 'step') for (const text of item.blocks.flatMap(textsOfStepBlock)) add(text);
     for (const block of contents.flat()) {
       const text = block.type === 'text' ? block['text'] : plainTextOf(block);
-      if (typeof text === 'string') add(text);
-      else attachments++;
+      if (block.type === 'document') add(`${block['title'] ?? ''}${block['context'] ?? ''}`);
+      if (typeof text === 'string') {
+        add(text);
+        continue;
+      }
+      attachments++;
+      attachedTokens += block.type === 'image' ? MOST_TOKENS_PER_IMAGE : MOST_TOKENS_PER_PDF;
     }
   }
-  return { chars, bytes, attachments };
+  return { chars, bytes, parts, attachments, attachedTokens };
 }
 
 /** A document that is plain text costs what its text costs. */

@@ -18,6 +18,7 @@ import type { Policy } from './permissions.js';
 import type { ModelFacts } from './prices.js';
 import type { Participant, SessionState, Turn } from './session-state.js';
 import { applyEvent } from './session-view.js';
+import type { InputBound } from './token-estimate.js';
 
 /** A server tool, as far as the machine must know it. */
 export interface ServerTool {
@@ -79,9 +80,11 @@ export type Effect =
       readonly key: RequestKey;
       readonly payer: Participant;
       readonly model: string;
-      readonly inputTokens: number;
+      readonly input: InputBound;
       readonly outputTokens: number;
       readonly tags: readonly string[];
+      /** What will be sent once it is granted; made where its tokens must be counted. */
+      readonly toRequest: () => PlannedRequest;
     }
   | { readonly type: 'request_model'; readonly request: PlannedRequest }
   | { readonly type: 'abort_model'; readonly turnId: string }

@@ -19,7 +19,7 @@ import { callOf, offerAll, resolve, withdrawOffers } from './tool-plan.js';
 import { type Effect, type Reply, type RequestKey, type Sender, type StepContext, Transition } from './transition.js';
 import { onCommand } from './turn-commands.js';
 import { type CallResult, endQueued, endTurn } from './turn-end.js';
-import { beginRequest, startNext } from './turn-start.js';
+import { admit, beginRequest, startNext } from './turn-start.js';
 
 export type Input =
   | {
@@ -72,7 +72,7 @@ function handle(t: Transition, input: Input): Reply | undefined {
     case 'connection_gone':
       return onConnectionGone(t, input.connectionId);
     case 'admitted':
-      if (isAdmitting(t, input.key)) beginRequest(t, input.key);
+      if (isAdmitting(t, input.key)) onAdmitted(t, input.key);
       return undefined;
     case 'refused':
       if (isAdmitting(t, input.key)) endTurn(t, isBudget(input.error) ? 'budget_exhausted' : 'error', input.error);
@@ -123,6 +123,13 @@ const isBudget = (error: ErrorBody): boolean => error.code.startsWith('budget_')
 function isAdmitting(t: Transition, key: RequestKey): boolean {
   const turn = t.state.turn;
   return turn?.turnId === key.turnId && turn.phase.name === 'admitting' && turn.phase.step === key.step;
+}
+
+/** A steer may have joined while the hold was awaited: then it is for less than what would be sent. */
+function onAdmitted(t: Transition, key: RequestKey): void {
+  const { phase, items } = t.turn;
+  if (phase.name === 'admitting' && phase.items !== undefined && phase.items !== items.length) admit(t, key);
+  else beginRequest(t, key);
 }
 
 function onConnectionGone(t: Transition, connectionId: string): undefined {

@@ -39,16 +39,18 @@ function startTurn(t: Transition, next: QueuedTurn): void {
 
 /** Asks for the budget's hold; the request begins when it is granted (BUD-1). */
 export function admit(t: Transition, key: RequestKey): void {
-  t.patchTurn({ phase: { name: 'admitting', step: key.step } });
-  const { payer, request } = t.turn;
+  t.patchTurn({ phase: { name: 'admitting', step: key.step, items: t.turn.items.length } });
+  const { state, turn, ctx } = t;
+  const { payer, request } = turn;
   t.effect({
     type: 'reserve',
     key,
     payer,
     model: request.model,
-    inputTokens: boundInputTokens(t.state, t.turn, t.ctx.serverTools),
+    input: boundInputTokens(state, turn, ctx.serverTools),
     outputTokens: request.maxTokens,
     tags: request.tags,
+    toRequest: () => toPlannedRequest(state, turn, key, ctx),
   });
 }
 

@@ -98,8 +98,9 @@ export interface Ledger {
    * holds are in the way it waits up to 2 s, woken by settlements; then, or where nothing helps, a refusal of BUD-3.
    * Rejects where the store can't be reached: nothing is spent on credit. A hold that is granted may be lost in a power
    * cut, together with the request that it was for, but not by the death of its process once the request was begun.
+   * `maxWaitMs` bounds the wait further.
    */
-  reserve(request: HoldRequest): Promise<Reservation>;
+  reserve(request: HoldRequest, maxWaitMs?: number): Promise<Reservation>;
   /**
    * Settles a hold, once, into the windows that were held; again, or after a sweep did, is a no-op. Counts at once, and
    * resolves with the thresholds that this crossed, each told once a window. Never rejects: what can't be written now

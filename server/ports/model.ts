@@ -37,6 +37,11 @@ export interface Model {
     onEvents: (events: readonly ModelEvent[]) => void,
     signal: AbortSignal,
   ): Promise<ModelEnd>;
+  /**
+   * About how many tokens `request` would send; nothing is spent. Rejects where the provider does not tell, also when
+   * `signal` aborts. Left out where the provider can't be asked.
+   */
+  countTokens?(request: ModelRequest, signal: AbortSignal): Promise<number>;
   /** Whether the model can be reached, as far as is known without spending; for `/ready`. */
   status(): { readonly ok: boolean; readonly detail: string };
 }

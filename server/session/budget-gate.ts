@@ -1,7 +1,16 @@
 /** The one way to the ledger: what a request may cost and whether its payer has that, held before it and settled after. */
-import { NO_USAGE, toErrorBody } from '../../protocol/index.js';
-import { type BudgetPolicy, type BudgetWarning, limitsOf, toCostBound } from '../core/budget-math.js';
+import { type ErrorBody, NO_USAGE, toErrorBody } from '../../protocol/index.js';
+import {
+  amountOf,
+  type BudgetPolicy,
+  type BudgetWarning,
+  type Limit,
+  limitsOf,
+  toCostBound,
+  toWire,
+} from '../core/budget-math.js';
 import type { ModelFacts } from '../core/prices.js';
+import type { InputBound } from '../core/token-estimate.js';
 import type { RequestKey } from '../core/transition.js';
 import type { Clock, Timer } from '../ports/clock.js';
 import {
@@ -16,24 +25,34 @@ import {
 } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { Metrics } from '../ports/metrics.js';
+import type { ModelRequest } from '../ports/model.js';
+import type { CountPrompt } from './prompt-counter.js';
 
 export interface SpendRequest extends Omit<HoldRequest, 'amounts' | 'limits'> {
   readonly roles: readonly string[];
-  /** Upper bound of the input side. */
-  readonly inputTokens: number;
+  readonly input: InputBound;
   /** Upper bound of the output side: `max_tokens`. */
   readonly outputTokens: number;
+  /** The very request that is to be paid for; undefined where there is none. Made only where it is to be counted. */
+  readonly toRequest: () => ModelRequest | undefined;
 }
 
 export interface GateDeps {
   readonly ledger: Ledger;
   readonly budgets: () => BudgetPolicy;
   readonly factsOf: (model: string) => ModelFacts;
+  readonly countPrompt: CountPrompt;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;
   /** What the requests that run now are known to have used. Asked once a heartbeat, for all of them. */
   readonly running: () => Iterable<readonly [RequestKey, Checkpoint]>;
+}
+
+interface Ask {
+  readonly input: InputBound;
+  readonly toHold: (inputTokens: number) => HoldRequest;
+  readonly toRequest: () => ModelRequest | undefined;
 }
 
 interface KeptHold {
@@ -62,21 +81,47 @@ export class BudgetGate {
   }
 
   /** Never rejects: a ledger that can't be reached refuses (nothing is spent on credit). */
-  async reserve({ roles, inputTokens, outputTokens, ...request }: SpendRequest): Promise<Reservation> {
-    const { ledger, budgets, factsOf, logger } = this.#deps;
+  async reserve({ roles, input, outputTokens, toRequest, ...request }: SpendRequest): Promise<Reservation> {
+    const { budgets, factsOf, logger } = this.#deps;
     const limits = limitsOf(budgets(), roles);
     const { price, isPriced } = factsOf(request.model);
     if (!isPriced && limits?.some(({ unit }) => unit === 'usd')) {
       const message = `The price of ${request.model} is not known, and a budget in dollars applies. Choose another model, or have the operator set its price in "prices".`;
       return { granted: false, error: toErrorBody('invalid_request', message) };
     }
-    const amounts = { tokens: inputTokens + outputTokens, nanoUsd: toCostBound(price, inputTokens, outputTokens) };
+    const ask: Ask = {
+      input,
+      toHold: (inputTokens) => {
+        const nanoUsd = toCostBound(price, inputTokens, outputTokens);
+        return { ...request, limits, amounts: { tokens: inputTokens + outputTokens, nanoUsd } };
+      },
+      toRequest,
+    };
     try {
-      return await ledger.reserve({ ...request, amounts, limits });
+      return await this.#hold(ask);
     } catch (error) {
       logger.error('the ledger did not answer', { error });
       return { granted: false, error: toErrorBody('store_unavailable', undefined, RETRY) };
     }
+  }
+
+  /** By the bound; by the provider's count where that may decide the answer. All of it waits as long as a hold may. */
+  async #hold({ input, toHold, toRequest }: Ask): Promise<Reservation> {
+    const { ledger, clock } = this.#deps;
+    const bound = toHold(input.tokens);
+    // Nobody has a budget, or only limits that nothing fits into: no count changes that.
+    if (!bound.limits?.some(({ limit }) => limit > 0)) return ledger.reserve(bound);
+    const until = clock.now() + LEDGER_TIMES.waitMs;
+    const refused = input.hasAttachments ? undefined : await ledger.reserve(bound, 0);
+    if (refused && (refused.granted || !mayFit(refused.error, toHold(1)))) return refused;
+    const counted = await this.#count(toRequest);
+    const leftMs = Math.max(0, until - clock.now());
+    return ledger.reserve(toHold(Math.min(input.tokens, counted ?? input.tokens)), leftMs);
+  }
+
+  async #count(toRequest: Ask['toRequest']): Promise<number | undefined> {
+    const request = toRequest();
+    return request && this.#deps.countPrompt(request);
   }
 
   /** Keeps a hold for the request that `key` names, alive until it is settled. */
@@ -145,6 +190,15 @@ export class BudgetGate {
 
 /** When a ledger that is away is worth another try. */
 const RETRY = { retryAfterMs: 1_000 } as const;
+
+/** Whether the smallest hold there could be would get past what refused a larger one. */
+function mayFit({ code, details }: ErrorBody, least: HoldRequest): boolean {
+  if (!code.startsWith('budget_')) return false;
+  if (!details) return true;
+  const { unit, limit, used } = details as { unit: Limit['unit']; limit: number; used: number };
+  return limit > 0 && used + toWire(unit, amountOf(least.amounts, unit)) <= limit;
+}
+
 const UNUSED: Settlement = { usage: NO_USAGE, estimated: false, costNanoUsd: 0 };
 
 const toText = ({ turnId, step, attempt }: RequestKey): string => `${turnId}/${step}/${attempt}`;

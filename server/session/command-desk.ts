@@ -13,12 +13,15 @@ import type { CommandAnswer } from '../ports/event-log.js';
 import type { Hold } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { Metrics } from '../ports/metrics.js';
+import type { ModelRequest } from '../ports/model.js';
 import type { Admission, AdmissionGate } from './admission-gate.js';
+import { type Carried, echoOf, type Fate, toAnswer, toTwin } from './command-fates.js';
 import { type CommandMemory, toBodyHash } from './command-memory.js';
 import { isDenial } from './denials.js';
+import { type HoldWait, HoldWaits } from './hold-wait.js';
 import { Refused, toAccepted, toRefusal, toSender } from './replies.js';
 import type { Accepted, Caller } from './session-api.js';
-import type { TurnRunner } from './turn-runner.js';
+import { type TurnRunner, toModelRequest } from './turn-runner.js';
 
 /** What one or more steps came to. */
 export interface Outcome {
@@ -28,12 +31,6 @@ export interface Outcome {
   readonly answers: readonly CommandAnswer[];
   /** Of the request that asked for it; for the audit. */
   readonly requestId?: string;
-}
-
-export interface Carried {
-  readonly accepted: Accepted;
-  /** The logged echo, where this call logged it. */
-  readonly echo: string | undefined;
 }
 
 export interface DeskDeps {
@@ -46,6 +43,8 @@ export interface DeskDeps {
   readonly context: () => StepContext;
   /** The state now; throws where the actor is dead. */
   readonly state: () => SessionState;
+  /** Of an actor that is dead, too. */
+  readonly runningTurn: () => string | undefined;
   /** Makes an outcome the state and puts it in the log. Resolves when it took effect. */
   readonly commit: (outcome: Outcome) => Promise<void>;
 }
@@ -62,6 +61,7 @@ export class CommandDesk {
   readonly #deps: DeskDeps;
   /** Opens when the commands before have been stepped. */
   #turnstile: Promise<unknown> = Promise.resolve();
+  readonly #waits = new HoldWaits();
 
   constructor(deps: DeskDeps) {
     this.#deps = deps;
@@ -69,14 +69,25 @@ export class CommandDesk {
 
   /** Rejects with `Refused`, or with what made the store or the machine fail. */
   async carryOut(commands: readonly SessionCommand[], caller: Caller): Promise<readonly Carried[]> {
+    const notice = this.#waits.announce(commands);
     try {
-      const { done } = await this.#inOrder(() => this.#enter(commands, caller));
+      const entered = this.#inOrder(() => this.#enter(commands, caller));
+      const { done } = await entered.finally(() => notice.wait && this.#askFor(notice.wait));
       return await done;
     } catch (error) {
       const cause = error instanceof Refused ? error.cause : undefined;
       if (cause instanceof MidstreamError && isDenial(cause.code)) this.#deps.metrics.denied(cause.code);
       throw error;
+    } finally {
+      this.#waits.withdraw(notice);
     }
+  }
+
+  /** The interrupt was refused, or met another turn: the message pays as a queued one does. */
+  #askFor({ withheld, turnId }: HoldWait): void {
+    const { runner, runningTurn } = this.#deps;
+    const effects = withheld.splice(0);
+    if (turnId !== undefined && runningTurn() === turnId) runner.perform(effects);
   }
 
   /** Tools are a connection's, so their commands may be sent again without harm; but they keep their place in the order. */
@@ -106,12 +117,18 @@ export class CommandDesk {
     const known = await this.#findKnown(commands, caller);
     const isNew = known.some(({ answer }) => answer === undefined);
     const admission = isNew ? await this.#admit(commands, known, caller) : undefined;
-    const hold = admission?.begins
+    const wait = admission?.begins
       ? await this.#holdFor(commands, known, caller).catch(refuseWith(admission))
       : undefined;
+    const hold = wait?.hold;
     // From the step to the commit nothing may come between.
-    const { outcome, fates } = this.#stepWith(admission, hold, () => this.#stepAll(commands, known, caller, hold));
-    const committed = isNew ? this.#deps.commit({ ...outcome, requestId: caller.requestId }) : Promise.resolve();
+    const { outcome, fates } = this.#stepWith(admission, hold, () =>
+      this.#stepAll(commands, known, caller, hold ? 'held' : 'needed'),
+    );
+    const effects = wait?.isCut ? wait.withhold(outcome.effects) : outcome.effects;
+    const committed = isNew
+      ? this.#deps.commit({ ...outcome, effects, requestId: caller.requestId })
+      : Promise.resolve();
     admission?.settle();
     const carried = fates.map(async (fate): Promise<Carried> => {
       if (fate instanceof Promise) return { accepted: await fate, echo: undefined };
@@ -168,15 +185,15 @@ export class CommandDesk {
     commands: readonly SessionCommand[],
     known: readonly Asked[],
     caller: Caller,
-    hold: Hold | undefined,
-  ): { outcome: Outcome; fates: (Carried | Promise<Accepted>)[] } {
+    hold: 'held' | 'needed',
+  ): { outcome: Outcome; fates: Fate[] } {
     const { context, clock } = this.#deps;
     let state = this.#deps.state();
-    let isHeld = hold !== undefined;
+    let isHeld = hold === 'held';
     const records: LogRecord[] = [];
     const effects: Effect[] = [];
     const answers: CommandAnswer[] = [];
-    const fates: (Carried | Promise<Accepted>)[] = [];
+    const fates: Fate[] = [];
     for (const [at, command] of commands.entries()) {
       const asked = known[at] as Asked;
       const before = asked.answer ?? toTwin(commands, fates, at);
@@ -218,14 +235,16 @@ export class CommandDesk {
     commands: readonly SessionCommand[],
     known: readonly Asked[],
     caller: Caller,
-  ): Promise<Hold | undefined> {
+  ): Promise<HoldWait | undefined> {
     const { state, context, runner } = this.#deps;
     const message = commands.find((command, at) => command.type === 'user.message' && !known[at]?.answer);
     const { turn, queue, agent, sessionId } = state();
     if (message?.type !== 'user.message' || turn || queue.length > 0 || context().draining) return undefined;
     const { user_id: userId, org_id: orgId } = caller.principal;
     const roles = context().rolesOf(caller.principal);
-    const reservation = await runner.reserve({
+    const wait = this.#waits.begin(message.id);
+    if (wait.isCut) return wait;
+    const reserving = runner.reserve({
       userId,
       orgId,
       roles,
@@ -234,12 +253,34 @@ export class CommandDesk {
       step: 1,
       attempt: 1,
       model: message.model ?? agent.model,
-      inputTokens: boundFirstInputTokens(state(), message.content, context().serverTools),
+      input: boundFirstInputTokens(state(), message.content, context().serverTools),
       outputTokens: message.max_tokens ?? agent.max_tokens,
       tags: message.tags ?? [],
+      toRequest: () => this.#planFirst(commands, known, caller),
     });
-    if (reservation.granted) return reservation.hold;
+    const reservation = await this.#waits.wait(wait, reserving);
+    if (!reservation) {
+      // Nobody needs it any more.
+      void reserving.then((late) => late.granted && runner.release(late.hold));
+      return wait;
+    }
+    if (reservation.granted) {
+      wait.hold = reservation.hold;
+      return wait;
+    }
     throw new Refused(commands.indexOf(message), toRefusal({ ok: false, error: reservation.error }));
+  }
+
+  /** The request that the commands will begin, found by a trial of them; undefined where they won't. */
+  #planFirst(commands: readonly SessionCommand[], known: readonly Asked[], caller: Caller): ModelRequest | undefined {
+    try {
+      const { effects, state } = this.#stepAll(commands, known, caller, 'held').outcome;
+      const begun = effects.find((effect) => effect.type === 'request_model');
+      return begun && toModelRequest(state.sessionId, begun.request);
+    } catch {
+      // What is wrong will be wrong again, in earnest.
+      return undefined;
+    }
   }
 
   /** Gives the hold to the request that was begun with it, or gives it back. */
@@ -280,40 +321,4 @@ function isCounted(commands: readonly SessionCommand[], known: readonly Asked[],
   const command = commands[at];
   if (command?.type !== 'user.message' && command?.type !== 'user.steer') return false;
   return !known[at]?.answer && commands.findIndex(({ id }) => id === command.id) === at;
-}
-
-/** The fate of the same command earlier in the batch, told again. */
-function toTwin(
-  commands: readonly SessionCommand[],
-  fates: readonly (Carried | Promise<Accepted>)[],
-  at: number,
-): Carried | undefined {
-  const fate = fates[commands.findIndex((command) => command.id === commands[at]?.id)];
-  return fate && !(fate instanceof Promise) ? { ...fate, accepted: { ...fate.accepted, duplicate: true } } : undefined;
-}
-
-function toAnswer(
-  sessionId: string,
-  command: SessionCommand,
-  bodyHash: string,
-  caller: Caller,
-  accepted: Accepted,
-  acceptedAt: number,
-): CommandAnswer {
-  const { user_id: userId, org_id: orgId } = caller.principal;
-  return {
-    sessionId,
-    userId,
-    orgId,
-    commandId: command.id,
-    bodyHash,
-    appliedAtSeq: accepted.applied_at_seq,
-    result: accepted.result,
-    acceptedAt,
-  };
-}
-
-function echoOf(records: readonly LogRecord[], seq: number | undefined): string | undefined {
-  const record = records.find((r) => r.seq === seq);
-  return record?.kind === 'event' ? record.json : undefined;
 }

@@ -4,6 +4,7 @@ import { refusalOf, type Shared } from '../core/membership.js';
 import { type Participant, toFirstMembers } from '../core/session-state.js';
 import type { SessionRow, SessionStore } from '../ports/session-store.js';
 import type { ActorRegistry } from './actor-registry.js';
+import { CommandOrder } from './command-order.js';
 import { ActorGone } from './replies.js';
 import type { SessionActor } from './session-actor.js';
 import type { Caller } from './session-api.js';
@@ -18,19 +19,31 @@ export class SessionAccess {
   /** Rows being read, by session: who comes meanwhile waits for the same one, and so behind who came before (CMD-5). */
   readonly #reading = new Map<string, Promise<SessionRow | undefined>>();
 
+  readonly #order = new CommandOrder<SessionActor>();
+
   constructor(deps: AccessDeps) {
     this.#deps = deps;
   }
 
-  /** Uses the session's actor, for who has at least this role; where it was put to rest meanwhile, the next one. */
-  async use<T>(
+  /** For commands: those that came earlier stay ahead, whichever actor takes them (CMD-5). */
+  useInOrder<T>(
     caller: Caller,
     sessionId: string,
     needed: MemberRole,
     use: (actor: SessionActor) => Promise<T>,
   ): Promise<T> {
+    const find = (): Promise<SessionActor> => this.actorFor(caller, sessionId, needed);
+    return this.#order.inOrder(sessionId, (enter) => this.#try(() => enter(find), use));
+  }
+
+  /** Uses the session's actor, for who has at least this role; where it was put to rest meanwhile, the next one. */
+  use<T>(caller: Caller, sessionId: string, needed: MemberRole, use: (actor: SessionActor) => Promise<T>): Promise<T> {
+    return this.#try(() => this.actorFor(caller, sessionId, needed), use);
+  }
+
+  async #try<T>(find: () => Promise<SessionActor>, use: (actor: SessionActor) => Promise<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
-      const actor = await this.actorFor(caller, sessionId, needed);
+      const actor = await find();
       try {
         return await use(actor);
       } catch (error) {

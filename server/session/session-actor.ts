@@ -15,7 +15,8 @@ import type { Logger } from '../ports/logger.js';
 import type { Metrics } from '../ports/metrics.js';
 import type { AdmissionGate } from './admission-gate.js';
 import { toAuditRecords } from './audit-trail.js';
-import { type Carried, CommandDesk, type Outcome } from './command-desk.js';
+import { CommandDesk, type Outcome } from './command-desk.js';
+import type { Carried } from './command-fates.js';
 import type { CommandMemory } from './command-memory.js';
 import { isDenial } from './denials.js';
 import { ActorGone, Refused, unavailable } from './replies.js';
@@ -79,6 +80,7 @@ export class SessionActor {
         if (this.#isDead) throw new ActorGone();
         return this.#state;
       },
+      runningTurn: () => this.#state.turn?.turnId,
       commit: (outcome) => this.#commit(outcome),
     });
   }

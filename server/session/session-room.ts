@@ -24,6 +24,7 @@ import { AdmissionGate } from './admission-gate.js';
 import type { Agents } from './agents.js';
 import { BudgetGate } from './budget-gate.js';
 import type { Directory } from './directory.js';
+import { createPromptCounter } from './prompt-counter.js';
 import { createRevocationDesk } from './revocation-desk.js';
 import type { SessionActor } from './session-actor.js';
 import type { RevocationApi, SessionApi, UsageApi } from './session-api.js';
@@ -131,6 +132,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     ledger,
     budgets: () => budgets,
     factsOf: deps.factsOf,
+    countPrompt: createPromptCounter({ model, clock, logger }),
     clock,
     logger,
     metrics: deps.metrics,

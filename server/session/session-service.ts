@@ -102,14 +102,16 @@ export class SessionService implements SessionApi {
       case 'session.member_update':
         return this.#updateMember(caller, command);
       default:
-        return this.#access.use(caller, command.session_id, 'editor', (actor) => actor.command(command, caller));
+        return this.#access.useInOrder(caller, command.session_id, 'editor', (actor) => actor.command(command, caller));
     }
   }
 
   async dispatchBatch(caller: Caller, sessionId: string, commands: readonly TurnCommand[]): Promise<Echoes> {
     const knowing = this.#know(caller);
     if (knowing) await knowing;
-    const carried = await this.#access.use(caller, sessionId, 'editor', (actor) => actor.batch(commands, caller));
+    const carried = await this.#access.useInOrder(caller, sessionId, 'editor', (actor) =>
+      actor.batch(commands, caller),
+    );
     const echoes = await Promise.all(
       carried.map(
         async ({ accepted, echo }, at) => echo ?? (await readEcho(sessionId, accepted, commands[at], this.#deps)),
@@ -232,7 +234,7 @@ export class SessionService implements SessionApi {
   #register(caller: Caller, command: ToolsRegister | ToolsUnregister): Promise<Accepted> {
     const { session_id } = command;
     return this.#asMember(caller, session_id, () =>
-      this.#access.use(caller, session_id, 'editor', (actor) => actor.register(command, caller)),
+      this.#access.useInOrder(caller, session_id, 'editor', (actor) => actor.register(command, caller)),
     );
   }
 

@@ -7,7 +7,7 @@ import type { Clock } from '../ports/clock.js';
 import type { Hold, Reservation } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { Metrics } from '../ports/metrics.js';
-import type { Model } from '../ports/model.js';
+import type { Model, ModelRequest } from '../ports/model.js';
 import type { ToolRunner } from '../ports/tool-runner.js';
 import type { AdmissionGate } from './admission-gate.js';
 import type { BudgetGate, SpendRequest } from './budget-gate.js';
@@ -104,7 +104,7 @@ export class TurnRunner {
     }
   }
 
-  async #reserve({ type, key, payer, ...asked }: Extract<Effect, { type: 'reserve' }>): Promise<void> {
+  async #reserve({ type, key, payer, toRequest, ...asked }: Extract<Effect, { type: 'reserve' }>): Promise<void> {
     const { send, sessionId, rolesOf, admission } = this.#deps;
     try {
       await admission.seatFor(key.turnId, payer, sessionId);
@@ -120,6 +120,7 @@ export class TurnRunner {
       sessionId,
       ...key,
       ...asked,
+      toRequest: () => toModelRequest(sessionId, toRequest()),
     });
     if (!reservation.granted) {
       send({ type: 'refused', key, error: reservation.error });
@@ -132,19 +133,20 @@ export class TurnRunner {
     if (!isUsed) this.#deps.gate.giveBack(key);
   }
 
-  #requestModel({ key, ...request }: PlannedRequest): void {
+  #requestModel(planned: PlannedRequest): void {
     const { model, send, sessionId, clock, metrics } = this.#deps;
+    const { key, model: modelName } = planned;
     const abort = new AbortController();
     const startedAt = clock.now();
     let isSilent = true;
     const onEvents: Parameters<Model['stream']>[1] = (events) => {
       if (isSilent && events.some(({ type }) => CONTENT.has(type))) {
         isSilent = false;
-        metrics.firstContent(request.model, Math.max(0, clock.now() - startedAt));
+        metrics.firstContent(modelName, Math.max(0, clock.now() - startedAt));
       }
       send({ type: 'model_events', key, events });
     };
-    const done = model.stream({ ...request, ...key, sessionId }, onEvents, abort.signal).then((end) => {
+    const done = model.stream(toModelRequest(sessionId, planned), onEvents, abort.signal).then((end) => {
       if (this.#request?.abort === abort) this.#request = undefined;
       send({ type: 'model_ended', key, end });
     });
@@ -181,6 +183,12 @@ function toRefusedBody(thrown: unknown): ErrorBody {
     ...(details && { details }),
   });
 }
+
+export const toModelRequest = (sessionId: string, { key, ...request }: PlannedRequest): ModelRequest => ({
+  ...request,
+  ...key,
+  sessionId,
+});
 
 const isSameKey = (a: RequestKey, b: RequestKey): boolean =>
   a.turnId === b.turnId && a.step === b.step && a.attempt === b.attempt;

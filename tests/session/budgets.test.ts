@@ -1,10 +1,12 @@
 /** What keeps holds alive, and what ends them when nobody does any more. */
-import { LogUnavailable } from '../../server/ports/event-log.js';
-import { LEDGER_TIMES } from '../../server/ports/ledger.js';
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { closed, opened, type RoomOptions, say, startRoom, type TestRoom, words } from './support.js';
+import { LogUnavailable } from '../../server/ports/event-log.js';
+import { LEDGER_TIMES } from '../../server/ports/ledger.js';
+import type { ModelRequest } from '../../server/ports/model.js';
+import { closed, HandModel, opened, type RoomOptions, say, startRoom, type TestRoom, words } from './support.js';
 
 const budgets = { roles: { admin: { budget: { day: { tokens: 10_000 } } } } };
 
@@ -118,4 +120,77 @@ it('[BUD-3] a ledger that does not answer lets nothing be spent', async () => {
   t.store.ledger.reserve = reserve;
   await t.send(say(sessionId, 'Hi.'));
   expect(t.model.requests).toHaveLength(1);
+});
+
+it('[BUD-3] waits for a count as long as for a hold, and no longer', async () => {
+  const model = new HandModel();
+  const asked: AbortSignal[] = [];
+  const counting = Object.assign(model, {
+    countTokens: (_request: ModelRequest, signal: AbortSignal) => {
+      asked.push(signal);
+      return new Promise<number>(() => undefined);
+    },
+  });
+  const sessionId = await start({ model: counting });
+  const answer = t.send(say(sessionId, 'word '.repeat(2_400)));
+  while (asked.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  t.clock.advance(LEDGER_TIMES.waitMs - 1);
+  expect(asked[0]?.aborted).toBe(false);
+  t.clock.advance(1);
+  await expect(answer).rejects.toMatchObject({ code: 'budget_too_small' });
+  expect(asked[0]?.aborted).toBe(true);
+  expect(model.requests).toEqual([]);
+});
+
+describe('an interrupt of a message that waits for its hold', () => {
+  /** Another session holds what the message needs. */
+  const startHeld = async (): Promise<string> => {
+    const other = await start();
+    await t.send(say(other, 'Hi.', { max_tokens: 8_500 }));
+    return (await t.create()).id;
+  };
+  const waitsFor = async (sessionId: string, name: object) => {
+    const begun = performance.now();
+    const message = t.send({ ...say(sessionId, 'And?'), id: 'held' });
+    const next = t.send({ ...say(sessionId, 'Next.'), id: 'next' });
+    const interrupt = t.send({ type: 'user.interrupt', session_id: sessionId, ...name });
+    const answers = await Promise.allSettled([message, next, interrupt]);
+    return { answers, tookMs: performance.now() - begun };
+  };
+  const eventsOf = async (sessionId: string) =>
+    (await t.room.api.listEvents(t.caller, sessionId, { afterSeq: 0, limit: 1_000 })).events.map(
+      ({ json }) => JSON.parse(json) as { type: string; command_id?: string; turn_id?: string; stop_reason?: string },
+    );
+
+  it('[CAN-1] [CMD-5] cuts the wait, cancels the turn, and charges nothing', async () => {
+    const sessionId = await startHeld();
+    const { held } = await day();
+    const { answers, tookMs } = await waitsFor(sessionId, { command_id: 'held' });
+    expect(tookMs).toBeLessThan(1_000);
+    const [message, next, interrupt] = answers.map((answer) =>
+      answer.status === 'fulfilled' ? answer.value : answer.reason,
+    );
+    expect(interrupt.result).toEqual({ turn_id: message.result.turn_id, outcome: 'cancelled' });
+    // Each took effect at its place.
+    expect(message.applied_at_seq).toBeLessThan(next.applied_at_seq);
+    expect(next.applied_at_seq).toBeLessThan(interrupt.applied_at_seq);
+    const events = await eventsOf(sessionId);
+    const ofTurn = events.filter((event) => event.turn_id === message.result.turn_id);
+    expect(ofTurn.map(({ type }) => type)).toEqual(['user.message', 'turn.started', 'user.interrupt', 'turn.ended']);
+    expect(ofTurn.at(-1)).toMatchObject({ stop_reason: 'cancelled', cost_usd: 0 });
+    expect(t.model.requests).toHaveLength(1);
+    expect(await day()).toEqual({ used: 0, held });
+  });
+
+  it('[CAN-1] lets the message go on where the interrupt meets nothing', async () => {
+    const sessionId = await startHeld();
+    const { answers } = await waitsFor(sessionId, { command_id: 'held', turn_id: 'turn_other' });
+    expect(answers[0]?.status).toBe('fulfilled');
+    expect(answers[2]).toMatchObject({ status: 'rejected', reason: { code: 'turn_not_found' } });
+    const first = await t.model.request(1);
+    first.stream(...opened, ...closed);
+    first.end();
+    const second = await t.model.request(2);
+    expect(JSON.stringify(second.request.messages)).toContain('And?');
+  });
 });

@@ -4,7 +4,7 @@ import { Agent } from 'undici';
 import type { Logger } from '../../ports/logger.js';
 import type { Model, ModelEnd, ModelEvent, ModelFailure, ModelRequest } from '../../ports/model.js';
 import { Exchange, type StreamLimits } from './exchange.js';
-import { toRequestBody } from './request-body.js';
+import { toCountBody, toRequestBody } from './request-body.js';
 import { createUndiciFetch, type NodeResponse } from './undici-fetch.js';
 
 export interface AnthropicModelParts {
@@ -13,6 +13,8 @@ export interface AnthropicModelParts {
   readonly baseURL?: string;
   readonly limits: StreamLimits;
   readonly logger: Logger;
+  /** For a count of tokens, connecting included. */
+  readonly countTimeoutMs?: number;
 }
 
 export interface AnthropicModel extends Model {
@@ -25,8 +27,10 @@ const ANTHROPIC_URL = 'https://api.anthropic.com';
 const KEEP_ALIVE_MS = 30_000;
 /** The SDK's own timeout; far behind our watchdog, which says what was missing. */
 const SDK_TIMEOUT_MS = 3_600_000;
+const COUNT_TIMEOUT_MS = 5_000;
 
-export function createAnthropicModel({ apiKey, baseURL, limits, logger }: AnthropicModelParts): AnthropicModel {
+export function createAnthropicModel(parts: AnthropicModelParts): AnthropicModel {
+  const { apiKey, baseURL, limits, logger, countTimeoutMs = COUNT_TIMEOUT_MS } = parts;
   // Our watchdogs know what is content and what is not; undici's would end a stream that is alive.
   const agent = new Agent({
     headersTimeout: 0,
@@ -96,8 +100,21 @@ export function createAnthropicModel({ apiKey, baseURL, limits, logger }: Anthro
       exchange.start();
     });
 
+  const countTokens = async (request: ModelRequest, signal: AbortSignal): Promise<number> => {
+    const timeout = AbortSignal.timeout(countTimeoutMs);
+    const call = client.post('/v1/messages/count_tokens', {
+      body: toCountBody(request),
+      signal: AbortSignal.any([signal, timeout]),
+    });
+    const response = (await call.asResponse()) as unknown as NodeResponse;
+    const { input_tokens: count } = ((await response.json()) ?? {}) as { input_tokens?: unknown };
+    if (typeof count === 'number' && Number.isSafeInteger(count) && count >= 0) return count;
+    throw new Error('the answer of count_tokens has no input_tokens');
+  };
+
   return {
     stream,
+    countTokens,
     status: () =>
       keyRefused
         ? { ok: false, detail: 'the API refused the key at the last request' }

@@ -52,3 +52,9 @@ function isCacheable(block: Block): boolean {
   if (!CACHEABLE.has(block.type)) return false;
   return block.type !== 'text' || (typeof block['text'] === 'string' && block['text'].trim() !== '');
 }
+
+/** The body of `POST /v1/messages/count_tokens` for the very same request; it takes no bound and no stream. */
+export function toCountBody(request: ModelRequest): Record<string, unknown> {
+  const { max_tokens: _, stream: __, ...counted } = toRequestBody(request);
+  return counted;
+}

@@ -84,9 +84,10 @@ export class EmbeddedLedger implements Ledger {
     }
   }
 
-  async reserve(request: HoldRequest): Promise<Reservation> {
+  async reserve(request: HoldRequest, maxWaitMs = Number.POSITIVE_INFINITY): Promise<Reservation> {
     const first = this.#tryReserve(request);
-    if (first.granted || first.error.code !== 'budget_held' || this.#deps.waitMs === 0) return first;
+    const waitMs = Math.min(this.#deps.waitMs, maxWaitMs);
+    if (first.granted || first.error.code !== 'budget_held' || waitMs <= 0) return first;
     return new Promise((resolve, reject) => {
       let last: Reservation = first;
       const waiters = this.#waiters.get(request.orgId) ?? new Set();
@@ -112,7 +113,7 @@ export class EmbeddedLedger implements Ledger {
       const timer = setTimeout(() => {
         leave();
         resolve(last);
-      }, this.#deps.waitMs);
+      }, waitMs);
       waiters.add(waiter);
     });
   }

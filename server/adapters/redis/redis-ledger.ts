@@ -83,7 +83,7 @@ export class RedisLedger implements Ledger {
       this.#sweeping = setInterval(() => this.#sweepByItself(), deps.sweepEveryMs).unref();
   }
 
-  async reserve(request: HoldRequest): Promise<Reservation> {
+  async reserve(request: HoldRequest, maxWaitMs = Number.POSITIVE_INFINITY): Promise<Reservation> {
     const id = randomUUID();
     const owner = this.#owner;
     if (!request.limits) {
@@ -92,7 +92,7 @@ export class RedisLedger implements Ledger {
     }
     // Before the hold, so that whoever sweeps knows where to look.
     await this.#orgs.announce(request.orgId);
-    const until = performance.now() + this.#waitMs;
+    const until = performance.now() + Math.min(this.#waitMs, maxWaitMs);
     let sweepsAt = performance.now();
     for (;;) {
       const left = until - performance.now();

@@ -5,7 +5,7 @@ import { builtInStep } from './built-in-script.js';
 import { findPlace } from './conversation.js';
 import type { Script } from './script.js';
 import { applyToolChoice, chooseStep, fillTemplates } from './step-choice.js';
-import { planStream, type StreamPlan } from './stream-plan.js';
+import { countInputTokens, planStream, type StreamPlan } from './stream-plan.js';
 
 export interface ScriptedModelOptions {
   /** Without one it introduces itself. */
@@ -30,6 +30,7 @@ export function createScriptedModel({ script, clock = machineClock }: ScriptedMo
       const step = script ? fillTemplates(chooseStep(script, place), place) : builtInStep(request, place);
       return play(planStream(applyToolChoice(step, request, place), request), onEvents, signal, clock);
     },
+    countTokens: (request) => Promise.resolve(countInputTokens(request)),
     status: () => ({ ok: true, detail: script ? 'scripted, from a script' : 'scripted, without a key' }),
   };
 }

@@ -136,7 +136,7 @@ function cutWhole(text: string, chars: number): string {
 
 const toTokens = (chars: number): number => Math.ceil(chars / CHARS_PER_TOKEN);
 
-function countInputTokens({ system = '', messages, tools }: ModelRequest): number {
+export function countInputTokens({ system = '', messages, tools }: ModelRequest): number {
   const said = messages.reduce((sum, { content }) => sum + JSON.stringify(content).length, 0);
   const offered = tools.reduce((sum, tool) => sum + JSON.stringify(tool).length, 0);
   return toTokens(system.length + said + offered);

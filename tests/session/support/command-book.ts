@@ -13,8 +13,8 @@ export interface Sent {
   firsts: number;
   /** The store failed under it, or the process died: it may have taken effect. */
   isUnknown: boolean;
-  /** In which of the times between two failures it was sent; undefined during one. */
-  readonly era: number | undefined;
+  /** In which life of the process it was sent. */
+  readonly life: number;
 }
 
 export interface BookDeps {
@@ -31,8 +31,6 @@ export class CommandBook {
   readonly #sent = new Map<string, Sent>();
   readonly #deps: BookDeps;
   #life = 0;
-  #eras = 0;
-  #era: number | undefined = 0;
 
   constructor(deps: BookDeps) {
     this.#deps = deps;
@@ -77,19 +75,9 @@ export class CommandBook {
     if (life === this.#life && !isRefused) this.#deps.report(`[CMD-2] ${id} with another body: ${refused}`);
   }
 
-  /** From here on the store fails: commands that find their actor dead try the next one, each at its own pace. */
-  beginFault(): void {
-    this.#era = undefined;
-  }
-
-  endFault(): void {
-    this.#era = ++this.#eras;
-  }
-
   /** The process died: what was under way gets no answer. */
   endLife(): void {
     this.#life++;
-    this.endFault();
     for (const sent of this.#sent.values()) if (sent.underWay > 0) sent.isUnknown = true;
   }
 
@@ -111,7 +99,7 @@ export class CommandBook {
       underWay: 0,
       firsts: 0,
       isUnknown: false,
-      era: this.#era,
+      life: this.#life,
     };
     this.#sent.set(command.id, sent);
     sent.times++;
@@ -182,15 +170,15 @@ export class CommandBook {
       report(`[CAN-4] ${name} was told the end of ${result.turn_id} at ${applied_at_seq}: ${JSON.stringify(end)}`);
   }
 
-  /** Commands sent once, with no failure between them, stand in the log as they were sent. */
+  /** Commands sent once, to one process, stand in the log as they were sent. */
   #checkOrder(echoes: readonly EchoOf[]): void {
     const places = new Map([...this.#sent.values()].map((sent, at) => [sent.command.id, { ...sent, at }]));
     const lastAt = new Map<number, number>();
     for (const { command_id, seq } of echoes) {
       const sent = places.get(command_id);
-      if (sent?.era === undefined || sent.times > 1) continue;
-      if (sent.at < (lastAt.get(sent.era) ?? -1)) this.#deps.report(`[CMD-5] ${command_id} at ${seq} was overtaken`);
-      lastAt.set(sent.era, sent.at);
+      if (!sent || sent.times > 1) continue;
+      if (sent.at < (lastAt.get(sent.life) ?? -1)) this.#deps.report(`[CMD-5] ${command_id} at ${seq} was overtaken`);
+      lastAt.set(sent.life, sent.at);
     }
   }
 }

@@ -110,12 +110,10 @@ export class FuzzSession {
 
   /** Every append fails for a while, after which whoever was told so comes back. */
   async failStore(fault: Fault, meanwhile: () => Promise<void>): Promise<void> {
-    this.book.beginFault();
     this.#store.fault = fault;
     await meanwhile();
     this.#store.fault = undefined;
     await turns(MAX_DELAY_TURNS);
-    this.book.endFault();
     this.model.orphan();
     for (const watch of this.live) if (watch.isClosed) await this.resume(watch);
   }

@@ -7,11 +7,21 @@ import type { AddressInfo, Socket } from 'node:net';
 import { ManualReply } from './manual-reply.js';
 import { validateRequest } from './messages-validator.js';
 import { RecordedRequest } from './recorded-request.js';
-import { type Reply, textReply, type WireError, type WireUsage } from './replies.js';
+import {
+  type Reply,
+  type SilentReply,
+  type StatusReply,
+  textReply,
+  type WireError,
+  type WireUsage,
+} from './replies.js';
 import { writeStream } from './stream-writer.js';
 import { toErrorEnvelope, toMessage, toWireEvents } from './wire-events.js';
 
 export type ReplyHandler = (request: RecordedRequest) => Reply | Promise<Reply>;
+
+/** What `count_tokens` answers: a count, or what goes wrong. */
+export type CountHandler = (request: RecordedRequest) => number | StatusReply | SilentReply;
 
 export interface UpstreamOptions {
   /** Default: a free one. */
@@ -32,6 +42,8 @@ export interface Upstream {
   readonly openSockets: number;
   /** What is answered from now on: these, in this order, one each; or what the function says. Default: "Hello." */
   script(replies: readonly Reply[] | ReplyHandler): void;
+  /** What `count_tokens` answers from now on; default: a quarter of the characters. */
+  scriptCounts(handler: CountHandler): void;
   /** Resolves with the n-th request, counted from 1. */
   waitForRequest(number: number): Promise<RecordedRequest>;
   /** Resolves when no connection is left. */
@@ -52,6 +64,7 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
     for (const check of [...waiters]) check();
   };
   let nextReply: ReplyHandler = () => textReply('Hello.');
+  let nextCount: CountHandler = ({ body }) => countTokens(body);
 
   const script = (replies: readonly Reply[] | ReplyHandler): void => {
     const left = typeof replies === 'function' ? undefined : [...replies];
@@ -82,8 +95,11 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
     violations.push(...problems.map((problem) => `request ${request.number}: ${problem}`));
     changed();
     if (refusal !== undefined) answerError(res, refusal.status, refusal.error, requestId);
-    else if (path.endsWith('/count_tokens')) answerJson(res, 200, { input_tokens: countTokens(body) });
-    else await answer(await nextReply(request), request, res, requestId);
+    else if (path.endsWith('/count_tokens')) {
+      const count = nextCount(request);
+      if (typeof count === 'number') answerJson(res, 200, { input_tokens: count });
+      else await answer(count, request, res, requestId);
+    } else await answer(await nextReply(request), request, res, requestId);
   };
 
   const server = createServer((req, res) => {
@@ -128,6 +144,9 @@ export async function startUpstream(options: UpstreamOptions = {}): Promise<Upst
       return sockets.size;
     },
     script,
+    scriptCounts: (handler) => {
+      nextCount = handler;
+    },
     waitForRequest: (number) => until(() => requests[number - 1]),
     waitForNoSockets: () => until(() => (sockets.size === 0 ? true : undefined)).then(() => {}),
     close: () =>
