@@ -57,6 +57,8 @@ describe('embedded store on its disk', () => {
     expect(rows.map((row) => row.id)).toEqual(['sesn_b', 'sesn_a']);
     await store.sessions.remove('sesn_b');
     expect((await store.sessions.list({ userId: 'ada', orgId: 'acme' }, { limit: 10 })).rows).toHaveLength(1);
+    await store.close();
+    expect(ask(directory.dataDir, 'SELECT count(*) FROM session_members')).toBe(2);
   });
 
   it('resolves an event when it is synced, and deltas without', async () => {

@@ -89,7 +89,10 @@ it('[CMD-5] commands keep their order while the row is being read', async () => 
   gate.isShut = true;
   const first = room.send(say(id, 'first'));
   await turns(5);
+  // The store answers quickly again, but for the first.
+  gate.isShut = false;
   const second = room.send(say(id, 'second'));
+  await turns(20);
   gate.open();
   const [a, b] = await Promise.all([first, second]);
   expect(a.applied_at_seq).toBeLessThan(b.applied_at_seq ?? 0);

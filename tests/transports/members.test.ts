@@ -375,8 +375,9 @@ describe('when a membership ends', () => {
 it('members, and what they did in whose name, survive a new start', async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'midstream-members-'));
   const other = server;
+  let again = await start(dataDir);
   try {
-    server = await start(dataDir);
+    server = again;
     const id = await makeShared();
     const eddy = await connect(USERS.editor);
     await eddy.attach(id);
@@ -384,15 +385,16 @@ it('members, and what they did in whose name, survive a new start', async () => 
     await eddy.event('turn.ended');
     await call(USERS.owner, 'DELETE', `/v1/sessions/${id}/members/${USERS.viewer}`);
     await server.stop();
-    server = await start(dataDir);
+    again = await start(dataDir);
+    server = again;
     const { data } = (await call(USERS.editor, 'GET', '/v1/sessions')).body;
     expect(data.map((session: { id: string }) => session.id)).toEqual([id]);
     expect((await call(USERS.viewer, 'GET', `/v1/sessions/${id}`)).body.error.code).toBe('session_not_found');
     expect((await share(id, USERS.editor, 'owner', USERS.editor)).body.error.code).toBe('forbidden');
     const events = (await call(USERS.editor, 'GET', `/v1/sessions/${id}/events`)).body.data;
     expect(events.find((event: { type: string }) => event.type === 'user.message').actor.user_id).toBe(USERS.editor);
-    await server.stop();
   } finally {
+    await again.stop();
     server = other;
     rmSync(dataDir, { recursive: true, force: true });
   }
