@@ -7,7 +7,8 @@ import { RedisConnection, RedisLedger, RedisUnavailable } from '../../server/ada
 import { checkHold, type Counter, type Limit, windowsAt } from '../../server/core/budget-math.js';
 import { type Hold, type HoldRequest, LEDGER_TIMES, type Settlement } from '../../server/ports/ledger.js';
 import { createRandom } from '../core/support/random.js';
-import { flushRedis, type RedisServer, startRedis } from '../support/redis-server.js';
+import { startRedisCluster } from '../support/redis-cluster.js';
+import { flushRedis, type RedisServer, type RedisSettings, startRedis } from '../support/redis-server.js';
 
 const WHO = { userId: 'ada', orgId: 'acme' };
 const DAY_TOKENS: Limit = { scope: 'user', window: 'day', unit: 'tokens', limit: 100 };
@@ -30,7 +31,14 @@ interface Node {
 }
 
 const nodes: Node[] = [];
+const servers: RedisServer[] = [];
 let server: RedisServer;
+
+async function start(settings: RedisSettings = {}): Promise<RedisServer> {
+  const started = await startRedis(settings);
+  servers.push(started);
+  return started;
+}
 
 async function aNode(commandTimeoutMs = 2_000, waitMs = 0): Promise<Node> {
   const connection = await RedisConnection.open({ url: server.url, commandTimeoutMs });
@@ -44,7 +52,7 @@ afterEach(async () => {
     await ledger.close();
     await connection.close();
   }
-  await server.dispose();
+  for (const started of servers.splice(0)) await started.dispose();
 });
 
 const hold = async (ledger: RedisLedger, over: Partial<HoldRequest> = {}): Promise<Hold> => {
@@ -59,14 +67,15 @@ const tokensOf = async ({ ledger }: Node): Promise<{ used?: number | undefined; 
 const whenReady = ({ connection }: Node): Promise<unknown> =>
   new Promise((resolve) => void connection.client.once('ready', resolve));
 
-/** Asks again until it is so; the test's own time limit ends it. */
+/** Asks again until it is so, or for long enough. */
 async function until(node: Node, used: number): Promise<void> {
-  while ((await tokensOf(node)).used !== used) await node.connection.ping();
+  for (const end = Date.now() + 10_000; Date.now() < end; ) if ((await tokensOf(node)).used === used) return;
+  throw new Error('it was not settled');
 }
 
 describe('Redis that goes away', () => {
   it('[BUD-1] grants nothing, and what was settled meanwhile counts once it is back', async () => {
-    server = await startRedis({ durable: true });
+    server = await start({ durable: true });
     const node = await aNode();
     const [first, second] = [await hold(node.ledger), await hold(node.ledger)];
     await server.kill();
@@ -82,7 +91,7 @@ describe('Redis that goes away', () => {
   });
 
   it('[BUD-2] counts what was used though Redis forgot the hold, and counts it once', async () => {
-    server = await startRedis();
+    server = await start();
     const node = await aNode();
     const held = await hold(node.ledger);
     await flushRedis(node.connection);
@@ -92,7 +101,7 @@ describe('Redis that goes away', () => {
   });
 
   it('[BUD-1] holds again what Redis forgot, with the next heartbeat', async () => {
-    server = await startRedis();
+    server = await start();
     const node = await aNode();
     const held = await hold(node.ledger);
     await flushRedis(node.connection);
@@ -103,7 +112,7 @@ describe('Redis that goes away', () => {
   });
 
   it('[BUD-2] counts once what Redis did without saying so', async () => {
-    server = await startRedis();
+    server = await start();
     const node = await aNode(100);
     const held = await hold(node.ledger);
     server.stall();
@@ -120,7 +129,7 @@ describe('Redis that goes away', () => {
   });
 
   it('[BUD-4] gives up nobody’s holds right after it is back', async () => {
-    server = await startRedis({ durable: true });
+    server = await start({ durable: true });
     let now = Date.now();
     const connection = await RedisConnection.open({ url: server.url, now: () => now });
     const node = { connection, ledger: new RedisLedger({ redis: connection, logger: undefined, waitMs: 0 }) };
@@ -136,9 +145,32 @@ describe('Redis that goes away', () => {
   });
 });
 
+it('[BUD-1] grants nothing while a Cluster is away, and goes on when it is back', async () => {
+  const cluster = await startRedisCluster();
+  const connection = await RedisConnection.open({ url: cluster.url });
+  const ledger = new RedisLedger({ redis: connection, logger: undefined, waitMs: 0 });
+  try {
+    const held = await hold(ledger);
+    await Promise.all(cluster.nodes.map((node) => node.kill()));
+    await expect(ledger.reserve(aRequest())).rejects.toBeInstanceOf(RedisUnavailable);
+    expect(await ledger.settle(held, aSettlement(7))).toEqual([]);
+    await Promise.all(cluster.nodes.map((node) => node.start()));
+    let used: number | undefined;
+    for (const end = Date.now() + 20_000; used !== 7 && Date.now() < end; ) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      used = (await ledger.usage(WHO).catch(() => []))[0]?.used.tokens;
+    }
+    expect(used).toBe(7);
+  } finally {
+    await ledger.close();
+    await connection.close();
+    await cluster.dispose();
+  }
+});
+
 describe('two nodes', () => {
   beforeEach(async () => {
-    server = await startRedis();
+    server = await start();
   });
 
   it('[BUD-1] grant together no more than there is', async () => {
@@ -175,9 +207,18 @@ describe('two nodes', () => {
   });
 });
 
+it('[BUD-4] leaves alone what was renewed since it was found lapsed', async () => {
+  server = await start();
+  const node = await aNode();
+  const held = await hold(node.ledger);
+  await node.connection.client.zadd(keys.leases(WHO.orgId), 1, held.id);
+  expect(await node.ledger.sweep()).toBe(0);
+  expect(await tokensOf(node)).toEqual({ used: 0, held: 40 });
+});
+
 describe('the scripts', () => {
   beforeEach(async () => {
-    server = await startRedis();
+    server = await start();
   });
 
   it('name every day as the calendar does', async () => {
