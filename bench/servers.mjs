@@ -9,7 +9,7 @@ import { startRedis } from './redis.mjs';
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
-const SECRET = 'a secret of the bench, as long as one must be';
+const SECRET = 'a-secret-of-the-bench-as-long-as-one-must-be';
 const BUDGET = { day: { tokens: 1e12, usd: 1e6 }, month: { tokens: 1e12, usd: 1e6 } };
 const GATES = {
   roles: {
