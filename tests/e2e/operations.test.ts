@@ -171,6 +171,13 @@ describe('a start that fails', () => {
     expect(said).not.toContain('    at ');
   });
 
+  it('says so where Redis is not there, without its secret', async () => {
+    const { code, said } = await failToStart({ env: { REDIS_URL: `redis://user:${PRIVATE}@127.0.0.1:1` } });
+    expect(code).toBe(1);
+    expect(said).toContain('REDIS_URL: Redis did not answer: connect ECONNREFUSED 127.0.0.1:1.');
+    expect(said).not.toContain(PRIVATE);
+  });
+
   it('refuses to serve everybody beyond this machine without being told so', async () => {
     const { code, said } = await failToStart({ env: { HOST: '0.0.0.0' } });
     expect(code).toBe(78);
