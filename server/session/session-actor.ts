@@ -142,7 +142,7 @@ export class SessionActor {
   #commit({ state, records, effects, answers, requestId }: Outcome): Promise<void> {
     const before = this.#state;
     this.#state = state;
-    this.#wakeTimer.follow(before, state);
+    this.#wakeTimer.follow(state);
     this.#deps.admission.changed(before, state);
     const marks = this.#trackOpen(before);
     if (records.length === 0 && answers.length === 0) {

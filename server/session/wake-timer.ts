@@ -6,6 +6,7 @@ import type { Clock, Timer } from '../ports/clock.js';
 export class WakeTimer {
   #timer: Timer | undefined;
   #wakeAt: number | undefined;
+  #followed: SessionState | undefined;
 
   /** `tick` steps the machine and returns the state after it; undefined where the actor is dead. */
   constructor(
@@ -13,15 +14,14 @@ export class WakeTimer {
     private readonly tick: () => SessionState | undefined,
   ) {}
 
-  /** Sets the timer anew where a step may have changed when it is due; a delta doesn't. */
-  follow(before: SessionState, after: SessionState): void {
-    const [was, is] = [before.turn, after.turn];
-    const isSame =
-      is?.calls === was?.calls &&
-      is?.phase === was?.phase &&
-      is?.deadlineAt === was?.deadlineAt &&
-      after.registrations === before.registrations;
-    if (!isSame) this.#set(nextWakeAt(after));
+  /**
+   * Sets the timer anew where a step may have changed when it is due; a delta doesn't. The first state is always looked
+   * at: a turn that was taken up again may wait as it did before.
+   */
+  follow(state: SessionState): void {
+    const before = this.#followed;
+    this.#followed = state;
+    if (!before || !isSame(before, state)) this.#set(nextWakeAt(state));
   }
 
   cancel(): void {
@@ -43,3 +43,9 @@ export class WakeTimer {
     });
   }
 }
+
+const isSame = (before: SessionState, after: SessionState): boolean =>
+  after.turn?.calls === before.turn?.calls &&
+  after.turn?.phase === before.turn?.phase &&
+  after.turn?.deadlineAt === before.turn?.deadlineAt &&
+  after.registrations === before.registrations;
