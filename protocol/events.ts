@@ -153,7 +153,11 @@ const schemas = [
     client_tools: z.array(offeredTool),
   }),
   event('steer.joined', { steer_id: z.string() }),
-  event('span.model_request_start', { model: z.string() }),
+  event('span.model_request_start', {
+    model: z.string(),
+    /** When its budget was held, where prices have changed since. */
+    priced_at: time.optional(),
+  }),
   event('span.model_request_end', {
     model_request_start_id: z.string(),
     is_error: z.boolean(),

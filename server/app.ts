@@ -9,7 +9,8 @@ import { createPrometheusMetrics } from './adapters/prometheus/index.js';
 import { createNewId, newTicket, systemClock } from './adapters/system/index.js';
 import { createLogger } from './adapters/winston/index.js';
 import { chooseModel, type ModelKind, type ModelOverrides } from './compose/model.js';
-import { factsOf, toNamedAgents, toPolicy } from './compose/policy.js';
+import { toNamedAgents, toPolicy } from './compose/policy.js';
+import { createFactsOf } from './compose/prices.js';
 import { scheduleSweep } from './compose/retention.js';
 import { openStores } from './compose/stores.js';
 import { createVerifier } from './compose/verifier.js';
@@ -101,7 +102,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     agents: { named: toNamedAgents(config, modelKind) },
     policy: toPolicy(config, modelKind),
     directory,
-    factsOf: modelKind === 'scripted' ? () => FREE_MODEL : (name) => factsOf(config, name),
+    factsOf: modelKind === 'scripted' ? () => FREE_MODEL : createFactsOf(config.prices),
     mayRegister: (name) =>
       (config.clientTools === undefined && !verifier.required) || matchesAny(config.clientTools ?? [], name),
     approvalTimeoutMs: overrides.approvalTimeoutMs ?? 600_000,

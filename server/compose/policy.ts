@@ -1,7 +1,6 @@
-/** What the configuration says of agents, roles and prices, in the words of the session room. */
+/** What the configuration says of agents and roles, in the words of the session room. */
 import type { Config } from '../config/index.js';
 import { OPEN_POLICY, type Policy } from '../core/permissions.js';
-import { type ModelFacts, toModelFacts } from '../core/prices.js';
 import type { ModelKind } from './model.js';
 
 const SCRIPTED = 'scripted';
@@ -34,23 +33,4 @@ function toRoles({ roles }: Config, kind: ModelKind): Policy {
     { ...role, models: [...(role.models ?? []), SCRIPTED] },
   ]);
   return Object.fromEntries(open) as Policy;
-}
-
-/** What the configuration says of a model's price comes before what we know. */
-export function factsOf(config: Config, model: string): ModelFacts {
-  const known = toModelFacts(model);
-  const price = Object.hasOwn(config.prices, model) ? config.prices[model] : undefined;
-  if (!price) return known;
-  const perToken = (usdPerMillion: number): number => Math.round(usdPerMillion * 1_000);
-  const input = perToken(price.input);
-  return {
-    ...known,
-    isPriced: true,
-    price: {
-      input,
-      cacheWrite: price.cache_write === undefined ? Math.ceil(input * 1.25) : perToken(price.cache_write),
-      cacheRead: price.cache_read === undefined ? input : perToken(price.cache_read),
-      output: perToken(price.output),
-    },
-  };
 }

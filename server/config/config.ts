@@ -67,8 +67,8 @@ export interface Config {
   readonly orgBudget: FileConfig['org_budget'];
   readonly limits: Limits;
   readonly retention: Readonly<RetentionConfig>;
-  /** By name of the model, in US dollars per million tokens. */
-  readonly prices: Readonly<Record<string, PriceConfig>>;
+  /** By name of the model, in US dollars per million tokens: one price, or those that replace each other, in order. */
+  readonly prices: Readonly<Record<string, PriceConfig | readonly PriceConfig[]>>;
 }
 
 export interface ConfigSource {

@@ -96,6 +96,15 @@ export function toMistakes(issue: z.core.$ZodIssue): Mistake[] {
       message: `there is no such key.${didYouMean(key, known)}`,
     }));
   }
+  if (issue.code === 'invalid_union') {
+    // What it was meant to be shows in its shape.
+    const meant = issue.errors.filter(
+      (errors) => !errors.some(({ path: at, code }) => at.length === 0 && code === 'invalid_type'),
+    );
+    const [only] = meant;
+    if (only && meant.length === 1)
+      return only.flatMap((each) => toMistakes({ ...each, path: [...issue.path, ...each.path] }));
+  }
   if (issue.code === 'invalid_key') return [{ path, message: issue.issues[0]?.message ?? issue.message }];
   if (issue.code === 'invalid_type' && issue.message.endsWith('received undefined')) {
     return [{ path, message: 'is missing' }];

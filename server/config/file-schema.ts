@@ -143,12 +143,46 @@ const limitSchemas = Object.fromEntries(
 ) as { [K in keyof Limits]: z.ZodDefault<z.ZodInt> };
 
 const usdPerMillion = (what: string) => z.number().min(0).max(1_000_000).describe(`US dollars per million ${what}.`);
-const priceSchema = z.strictObject({
+const tierShape = {
   input: usdPerMillion('input tokens'),
   output: usdPerMillion('output tokens'),
-  cache_write: usdPerMillion('tokens written to the prompt cache').optional(),
-  cache_read: usdPerMillion('tokens read from the prompt cache').optional(),
+  cache_write: usdPerMillion('tokens written to the prompt cache; without it 1.25 × `input`').optional(),
+  cache_read: usdPerMillion('tokens read from the prompt cache; without it `input`').optional(),
+};
+const priceSchema = z.strictObject({
+  from: z
+    .union([z.iso.date(), z.iso.datetime({ offset: true })], 'must be a date as 2026-01-31, or a moment of RFC 3339')
+    .optional()
+    .describe('Since when it applies: a date (UTC) or a moment, RFC 3339. Without it: always.'),
+  ...tierShape,
+  long_context: z
+    .strictObject({
+      over_tokens: z
+        .int()
+        .min(1)
+        .max(100_000_000)
+        .describe('The longest prompt that is not long, cached tokens included.'),
+      ...tierShape,
+    })
+    .optional()
+    .describe('The prices of every token of a request whose prompt is longer.'),
 });
+/** Of a moment it must be clear which price applies. */
+const pricesSchema = z
+  .array(priceSchema)
+  .min(1)
+  .max(100)
+  .superRefine((entries, { addIssue }) => {
+    entries.forEach(({ from }, index) => {
+      const earlier = entries[index - 1]?.from;
+      const path = [index, 'from'];
+      if (index === 0) return;
+      if (from === undefined)
+        addIssue({ code: 'custom', path, message: 'is missing: only the first price may be without' });
+      else if (earlier !== undefined && Date.parse(from) <= Date.parse(earlier))
+        addIssue({ code: 'custom', path, message: 'must be later than that of the price before' });
+    });
+  });
 
 const days = (what: string) => z.number().gt(0).max(36_500).optional().describe(what);
 const name = z.string().min(1).max(100);
@@ -176,7 +210,15 @@ export const fileSchema = z.strictObject({
     })
     .prefault({})
     .describe('How long data is kept.'),
-  prices: z.record(modelPattern, priceSchema).default({}).describe('Prices by model, in place of the built-in ones.'),
+  prices: z
+    .record(
+      modelPattern,
+      z
+        .union([priceSchema, pricesSchema], 'must be a price, or a list of prices')
+        .describe('Its price, or a list of prices that replace each other, each with its `from`.'),
+    )
+    .default({})
+    .describe('Prices by model, in place of the built-in ones.'),
 });
 
 export type FileConfig = z.infer<typeof fileSchema>;

@@ -28,6 +28,7 @@ interface Node {
   readonly properties?: Readonly<Record<string, Node>>;
   readonly additionalProperties?: Node | boolean;
   readonly items?: Node;
+  readonly anyOf?: readonly Node[];
 }
 
 const file = z.toJSONSchema(fileSchema, { io: 'input', unrepresentable: 'any' }) as Node;
@@ -41,10 +42,16 @@ export function configReference(): readonly ConfigKey[] {
 export function keysAt(path: readonly PropertyKey[]): readonly string[] {
   let node: Node | undefined = file;
   for (const step of path) {
-    node = typeof step === 'number' ? node?.items : (node?.properties?.[String(step)] ?? openChild(node));
+    const all: readonly Node[] = node ? shapesOf(node) : [];
+    node = all
+      .map((shape) => (typeof step === 'number' ? shape.items : (shape.properties?.[String(step)] ?? openChild(shape))))
+      .find((child) => child !== undefined);
   }
-  return Object.keys(node?.properties ?? {});
+  return Object.keys((node && shapesOf(node).find(({ properties }) => properties)?.properties) ?? {});
 }
+
+/** What a node may be; a key of which some say nothing is looked for in the others. */
+const shapesOf = (node: Node): readonly Node[] => node.anyOf ?? [node];
 
 export const ENV_NAMES: readonly string[] = Object.keys(envSchema.shape);
 
@@ -63,7 +70,8 @@ function toRows(source: 'env' | 'file', node: Node, path: string): ConfigKey[] {
   });
 }
 
-function children(node: Node, path: string): [string, Node][] {
+function children({ anyOf, ...own }: Node, path: string): [string, Node][] {
+  const node = anyOf?.find(({ properties }) => properties) ?? own;
   const dot = path === '' ? '' : `${path}.`;
   const named = Object.entries(node.properties ?? {}).map(([key, child]): [string, Node] => [`${dot}${key}`, child]);
   const open = openChild(node);
@@ -77,6 +85,7 @@ const openChild = (node: Node | undefined): Node | undefined =>
 
 function toBound(node: Node): string {
   if (node.enum) return node.enum.join(' | ');
+  if (node.anyOf) return [...new Set(node.anyOf.map(toBound))].join(' or ');
   if (node.type === 'integer' || node.type === 'number') {
     const min = node.minimum ?? `more than ${node.exclusiveMinimum}`;
     return `${min}–${node.maximum}`;

@@ -133,9 +133,12 @@ export const canInspect = ({ roles }: BudgetPolicy, names: readonly string[]): b
 
 /** The most that a request may cost: its dearest tier, and every prompt token written to the cache. */
 export function toCostBound(price: Price, inputTokens: number, outputTokens: number): number {
-  const isLong = price.long !== undefined && inputTokens > price.long.overTokens;
-  const { input, cacheWrite, output } = isLong && price.long ? price.long.price : price;
-  return Math.ceil(inputTokens * Math.max(input, cacheWrite) + outputTokens * output);
+  const bound = ({ input, cacheWrite, cacheRead, output }: Price): number =>
+    Math.ceil(inputTokens * Math.max(input, cacheWrite, cacheRead) + outputTokens * output);
+  // What is bounded here may turn out to be shorter.
+  return price.long && inputTokens > price.long.overTokens
+    ? Math.max(bound(price), bound(price.long.price))
+    : bound(price);
 }
 
 export const amountOf = (amounts: Amounts, unit: Limit['unit']): number =>

@@ -16,7 +16,7 @@ export function toKnownUsage(state: SessionState, context: StepContext): readonl
   if (turn?.phase.name !== 'streaming') return undefined;
   const { turnId, step, attempt } = turn;
   const usage = estimateUsage(new Transition(state, context));
-  const costNanoUsd = toCostNanoUsd(context.factsOf(turn.request.model).price, usage);
+  const costNanoUsd = toCostNanoUsd(context.factsOf(turn.request.model, turn.phase.pricedAt).price, usage);
   return [
     { turnId, step, attempt },
     { usage, costNanoUsd },

@@ -119,6 +119,8 @@ export type Phase =
   | {
       readonly name: 'streaming';
       readonly spanId: string;
+      /** Whose prices its hold is in. */
+      readonly pricedAt: number;
       readonly spanUsage: Usage;
       readonly stopReason: string | null;
     }

@@ -15,7 +15,7 @@ import { type Limits, toErrorBody } from '../../protocol/index.js';
 import { applyDelta } from './delta-fold.js';
 import { type DeltaChannel, type LogRecord, toDeltaRecord, toEventRecord } from './log-record.js';
 import type { Policy } from './permissions.js';
-import type { ModelFacts } from './prices.js';
+import type { FactsOf } from './prices.js';
 import type { Participant, SessionState, Turn } from './session-state.js';
 import { applyEvent } from './session-view.js';
 import type { InputBound } from './token-estimate.js';
@@ -48,7 +48,7 @@ export interface StepContext {
   /** Why `schema` can't be checked against; undefined where it can. */
   readonly refuseSchema: (schema: Readonly<Record<string, unknown>>) => string | undefined;
   readonly mayRegister: (toolName: string) => boolean;
-  readonly factsOf: (model: string) => ModelFacts;
+  readonly factsOf: FactsOf;
   readonly draining: boolean;
   /** Whether this node may begin a turn of the session now, its running one aside. */
   readonly hasPlace: (sessionId: string) => boolean;

@@ -17,12 +17,12 @@ import { toToolSet } from './tool-offer.js';
 import { callOf, decideNow, deny, mismatchOf, resolve } from './tool-plan.js';
 import { type Reply, refuse, type Sender, type Transition } from './transition.js';
 import { endTurn } from './turn-end.js';
-import { startNext } from './turn-start.js';
+import { type FirstHold, startNext } from './turn-start.js';
 
 const OVERLOADED_RETRY_MS = 1_000;
 
-/** `hold`: whether the budget of the first request is held already, where the command starts a turn (BUD-3). */
-export function onCommand(t: Transition, command: SessionCommand, sender: Sender, hold: 'held' | 'needed'): Reply {
+/** `hold`: of the first request, where the command starts a turn (BUD-3). */
+export function onCommand(t: Transition, command: SessionCommand, sender: Sender, hold: FirstHold): Reply {
   if (t.state.deleted) return refuse('session_not_found');
   const from = toParticipant(sender);
   if (command.type === 'session.member_update') return updateMember(t, command, from);
@@ -49,7 +49,7 @@ export const toParticipant = ({ principal }: Sender): Participant => ({
   org_id: principal.org_id,
 });
 
-function sendMessage(t: Transition, command: UserMessage, from: Participant, hold: 'held' | 'needed'): Reply {
+function sendMessage(t: Transition, command: UserMessage, from: Participant, hold: FirstHold): Reply {
   const problem = refuseMessage(t, command, from);
   if (problem) return problem;
   const running = t.state.turn;
@@ -95,7 +95,7 @@ function refuseMessage(t: Transition, command: UserMessage, from: Participant): 
   const roles = ctx.rolesOf(from);
   const model = command.model ?? state.agent.model;
   if (!canUseModel(ctx.policy, roles, model)) return refuse('forbidden', `Your role may not use the model ${model}.`);
-  const facts = ctx.factsOf(model);
+  const facts = ctx.factsOf(model, ctx.now);
   const bound = Math.min(
     maxTokensOf(ctx.policy, roles) ?? Number.POSITIVE_INFINITY,
     facts.maxOutputTokens ?? Number.POSITIVE_INFINITY,
@@ -119,7 +119,7 @@ const queueFull = (t: Transition): Reply =>
 function refuseToolChoice(t: Transition, command: UserMessage, from: Participant, model: string): Reply | undefined {
   const choice = command.tool_choice;
   if (choice?.type !== 'any' && choice?.type !== 'tool') return undefined;
-  if (!t.ctx.factsOf(model).forcesTools)
+  if (!t.ctx.factsOf(model, t.ctx.now).forcesTools)
     return refuse(
       'invalid_request',
       `tool_choice: ${model} takes no forced tool choice. Leave it out, or send {"type":"auto"}.`,

@@ -119,7 +119,7 @@ export interface RequestOutcome {
 export function endRequest(t: Transition, outcome: RequestOutcome): void {
   const { turnId, step, attempt, phase, request } = t.turn;
   if (phase.name !== 'streaming') return;
-  const costNanoUsd = toCostNanoUsd(t.ctx.factsOf(request.model).price, outcome.usage);
+  const costNanoUsd = toCostNanoUsd(t.ctx.factsOf(request.model, phase.pricedAt).price, outcome.usage);
   t.emit({
     type: 'span.model_request_end',
     turn_id: turnId,

@@ -19,18 +19,19 @@ import { callOf, offerAll, resolve, withdrawOffers } from './tool-plan.js';
 import { type Effect, type Reply, type RequestKey, type Sender, type StepContext, Transition } from './transition.js';
 import { onCommand } from './turn-commands.js';
 import { type CallResult, endQueued, endTurn } from './turn-end.js';
-import { admit, beginRequest, startNext } from './turn-start.js';
+import { admit, beginRequest, type FirstHold, startNext } from './turn-start.js';
 
 export type Input =
   | {
       readonly type: 'command';
       readonly command: SessionCommand;
       readonly sender: Sender;
-      readonly hold: 'held' | 'needed';
+      readonly hold: FirstHold;
     }
   | { readonly type: 'register'; readonly command: ToolsRegister | ToolsUnregister; readonly sender: Sender }
   | { readonly type: 'connection_gone'; readonly connectionId: string }
-  | { readonly type: 'admitted'; readonly key: RequestKey }
+  /** `pricedAt`: whose prices the hold is in; now where it is left out. */
+  | { readonly type: 'admitted'; readonly key: RequestKey; readonly pricedAt?: number }
   | { readonly type: 'refused'; readonly key: RequestKey; readonly error: ErrorBody }
   | { readonly type: 'model_events'; readonly key: RequestKey; readonly events: readonly ModelEvent[] }
   | { readonly type: 'model_ended'; readonly key: RequestKey; readonly end: ModelEnd }
@@ -72,7 +73,7 @@ function handle(t: Transition, input: Input): Reply | undefined {
     case 'connection_gone':
       return onConnectionGone(t, input.connectionId);
     case 'admitted':
-      if (isAdmitting(t, input.key)) onAdmitted(t, input.key);
+      if (isAdmitting(t, input.key)) onAdmitted(t, input.key, input.pricedAt ?? t.ctx.now);
       return undefined;
     case 'refused':
       if (isAdmitting(t, input.key)) endTurn(t, isBudget(input.error) ? 'budget_exhausted' : 'error', input.error);
@@ -126,10 +127,10 @@ function isAdmitting(t: Transition, key: RequestKey): boolean {
 }
 
 /** A steer may have joined while the hold was awaited: then it is for less than what would be sent. */
-function onAdmitted(t: Transition, key: RequestKey): void {
+function onAdmitted(t: Transition, key: RequestKey, pricedAt: number): void {
   const { phase, items } = t.turn;
   if (phase.name === 'admitting' && phase.items !== undefined && phase.items !== items.length) admit(t, key);
-  else beginRequest(t, key);
+  else beginRequest(t, key, pricedAt);
 }
 
 function onConnectionGone(t: Transition, connectionId: string): undefined {

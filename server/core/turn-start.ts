@@ -5,21 +5,20 @@ import { boundInputTokens } from './token-estimate.js';
 import { toPlannedRequest, toToolSet } from './tool-offer.js';
 import { type RequestKey, type Transition, time } from './transition.js';
 
+/** The hold of a turn's first request: there already, in the prices of a moment, or still to be asked for. */
+export type FirstHold = { readonly pricedAt: number } | 'needed';
+
 /**
  * Takes the next turn off the queue, if there is one, none runs and the node has a place for it. Its first request waits
  * for a hold unless it has one.
  */
-export function startNext(
-  t: Transition,
-  hold: 'held' | 'needed' = 'needed',
-  place: 'inherited' | 'needed' = 'needed',
-): void {
+export function startNext(t: Transition, hold: FirstHold = 'needed', place: 'inherited' | 'needed' = 'needed'): void {
   const next = t.state.queue[0];
   if (t.state.turn || !next || t.ctx.draining || t.state.deleted) return;
   if (place === 'needed' && !t.ctx.hasPlace(t.state.sessionId)) return;
   startTurn(t, next);
-  if (hold === 'held') beginRequest(t, nextKey(t));
-  else admit(t, nextKey(t));
+  if (hold === 'needed') admit(t, nextKey(t));
+  else beginRequest(t, nextKey(t), hold.pricedAt);
 }
 
 function startTurn(t: Transition, next: QueuedTurn): void {
@@ -54,11 +53,21 @@ export function admit(t: Transition, key: RequestKey): void {
   });
 }
 
-export function beginRequest(t: Transition, key: RequestKey): void {
+/** It is settled in the prices that it was held in, also where they changed in between. */
+export function beginRequest(t: Transition, key: RequestKey, pricedAt: number): void {
   // The request is built before its step is in the history.
   const request = toPlannedRequest(t.state, t.turn, key, t.ctx);
   const { turnId, step, attempt } = key;
-  t.emit({ type: 'span.model_request_start', turn_id: turnId, step, attempt, model: t.turn.request.model });
+  const { model } = t.turn.request;
+  const isSamePrice = t.ctx.factsOf(model, pricedAt).price === t.ctx.factsOf(model, t.ctx.now).price;
+  t.emit({
+    type: 'span.model_request_start',
+    turn_id: turnId,
+    step,
+    attempt,
+    model,
+    ...(!isSamePrice && { priced_at: time(pricedAt) }),
+  });
   t.effect({ type: 'request_model', request });
 }
 

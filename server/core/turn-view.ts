@@ -16,7 +16,8 @@ export function applyToTurn(turn: Turn, event: LoggedEvent, at: number): Turn {
       };
     }
     case 'span.model_request_start': {
-      const phase = { name: 'streaming', spanId: event.id, spanUsage: NO_USAGE, stopReason: null } as const;
+      const pricedAt = event.priced_at === undefined ? at : Date.parse(event.priced_at);
+      const phase = { name: 'streaming', spanId: event.id, pricedAt, spanUsage: NO_USAGE, stopReason: null } as const;
       const step = event.step ?? turn.step;
       // A step that is tried again stands behind the steers that joined meanwhile.
       const others = turn.items.filter((item) => !isStep(item, step));

@@ -9,7 +9,7 @@ import {
   toCostBound,
   toWire,
 } from '../core/budget-math.js';
-import type { ModelFacts } from '../core/prices.js';
+import type { FactsOf } from '../core/prices.js';
 import type { InputBound } from '../core/token-estimate.js';
 import type { RequestKey } from '../core/transition.js';
 import type { Clock, Timer } from '../ports/clock.js';
@@ -37,10 +37,19 @@ export interface SpendRequest extends Omit<HoldRequest, 'amounts' | 'limits'> {
   readonly toRequest: () => ModelRequest | undefined;
 }
 
+/** A hold, and whose prices it is in: it is settled in the same ones. */
+export interface PricedHold extends Hold {
+  readonly pricedAt: number;
+}
+
+export type PricedReservation =
+  | { readonly granted: true; readonly hold: PricedHold }
+  | Extract<Reservation, { granted: false }>;
+
 export interface GateDeps {
   readonly ledger: Ledger;
   readonly budgets: () => BudgetPolicy;
-  readonly factsOf: (model: string) => ModelFacts;
+  readonly factsOf: FactsOf;
   readonly countPrompt: CountPrompt;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -81,10 +90,11 @@ export class BudgetGate {
   }
 
   /** Never rejects: a ledger that can't be reached refuses (nothing is spent on credit). */
-  async reserve({ roles, input, outputTokens, toRequest, ...request }: SpendRequest): Promise<Reservation> {
-    const { budgets, factsOf, logger } = this.#deps;
+  async reserve({ roles, input, outputTokens, toRequest, ...request }: SpendRequest): Promise<PricedReservation> {
+    const { budgets, factsOf, clock, logger } = this.#deps;
+    const pricedAt = clock.now();
     const limits = limitsOf(budgets(), roles);
-    const { price, isPriced } = factsOf(request.model);
+    const { price, isPriced } = factsOf(request.model, pricedAt);
     if (!isPriced && limits?.some(({ unit }) => unit === 'usd')) {
       const message = `The price of ${request.model} is not known, and a budget in dollars applies. Choose another model, or have the operator set its price in "prices".`;
       return { granted: false, error: toErrorBody('invalid_request', message) };
@@ -98,7 +108,8 @@ export class BudgetGate {
       toRequest,
     };
     try {
-      return await this.#hold(ask);
+      const reservation = await this.#hold(ask);
+      return reservation.granted ? { granted: true, hold: { ...reservation.hold, pricedAt } } : reservation;
     } catch (error) {
       logger.error('the ledger did not answer', { error });
       return { granted: false, error: toErrorBody('store_unavailable', undefined, RETRY) };

@@ -5,23 +5,22 @@
 import { MidstreamError, type SessionCommand, type ToolsRegister, type ToolsUnregister } from '../../protocol/index.js';
 import type { LogRecord } from '../core/log-record.js';
 import type { SessionState } from '../core/session-state.js';
-import { boundFirstInputTokens } from '../core/token-estimate.js';
 import type { Effect, StepContext } from '../core/transition.js';
 import { step } from '../core/turn-machine.js';
+import type { FirstHold } from '../core/turn-start.js';
 import type { Clock } from '../ports/clock.js';
 import type { CommandAnswer } from '../ports/event-log.js';
-import type { Hold } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { Metrics } from '../ports/metrics.js';
-import type { ModelRequest } from '../ports/model.js';
 import type { Admission, AdmissionGate } from './admission-gate.js';
 import { type Carried, echoOf, type Fate, toAnswer, toTwin } from './command-fates.js';
 import { type CommandMemory, toBodyHash } from './command-memory.js';
 import { isDenial } from './denials.js';
-import { type HoldWait, HoldWaits } from './hold-wait.js';
+import { FirstHolds } from './first-hold.js';
+import type { HoldWait } from './hold-wait.js';
 import { Refused, toAccepted, toRefusal, toSender } from './replies.js';
 import type { Accepted, Caller } from './session-api.js';
-import { type TurnRunner, toModelRequest } from './turn-runner.js';
+import type { TurnRunner } from './turn-runner.js';
 
 /** What one or more steps came to. */
 export interface Outcome {
@@ -61,33 +60,27 @@ export class CommandDesk {
   readonly #deps: DeskDeps;
   /** Opens when the commands before have been stepped. */
   #turnstile: Promise<unknown> = Promise.resolve();
-  readonly #waits = new HoldWaits();
+  readonly #holds: FirstHolds;
 
   constructor(deps: DeskDeps) {
     this.#deps = deps;
+    this.#holds = new FirstHolds(deps);
   }
 
   /** Rejects with `Refused`, or with what made the store or the machine fail. */
   async carryOut(commands: readonly SessionCommand[], caller: Caller): Promise<readonly Carried[]> {
-    const notice = this.#waits.announce(commands);
+    const notice = this.#holds.announce(commands);
     try {
       const entered = this.#inOrder(() => this.#enter(commands, caller));
-      const { done } = await entered.finally(() => notice.wait && this.#askFor(notice.wait));
+      const { done } = await entered.finally(() => this.#holds.askAgain(notice));
       return await done;
     } catch (error) {
       const cause = error instanceof Refused ? error.cause : undefined;
       if (cause instanceof MidstreamError && isDenial(cause.code)) this.#deps.metrics.denied(cause.code);
       throw error;
     } finally {
-      this.#waits.withdraw(notice);
+      this.#holds.withdraw(notice);
     }
-  }
-
-  /** The interrupt was refused, or met another turn: the message pays as a queued one does. */
-  #askFor({ withheld, turnId }: HoldWait): void {
-    const { runner, runningTurn } = this.#deps;
-    const effects = withheld.splice(0);
-    if (turnId !== undefined && runningTurn() === turnId) runner.perform(effects);
   }
 
   /** Tools are a connection's, so their commands may be sent again without harm; but they keep their place in the order. */
@@ -122,8 +115,8 @@ export class CommandDesk {
       : undefined;
     const hold = wait?.hold;
     // From the step to the commit nothing may come between.
-    const { outcome, fates } = this.#stepWith(admission, hold, () =>
-      this.#stepAll(commands, known, caller, hold ? 'held' : 'needed'),
+    const { outcome, fates } = this.#stepWith(admission, () =>
+      this.#holds.spend(hold, () => this.#stepAll(commands, known, caller, hold ?? 'needed')),
     );
     const effects = wait?.isCut ? wait.withhold(outcome.effects) : outcome.effects;
     const committed = isNew
@@ -185,11 +178,11 @@ export class CommandDesk {
     commands: readonly SessionCommand[],
     known: readonly Asked[],
     caller: Caller,
-    hold: 'held' | 'needed',
+    firstHold: FirstHold,
   ): { outcome: Outcome; fates: Fate[] } {
     const { context, clock } = this.#deps;
     let state = this.#deps.state();
-    let isHeld = hold === 'held';
+    let hold = firstHold;
     const records: LogRecord[] = [];
     const effects: Effect[] = [];
     const answers: CommandAnswer[] = [];
@@ -202,10 +195,10 @@ export class CommandDesk {
         continue;
       }
       const sender = toSender(caller);
-      const next = step(state, { type: 'command', command, sender, hold: isHeld ? 'held' : 'needed' }, context());
+      const next = step(state, { type: 'command', command, sender, hold }, context());
       if (!next.reply?.ok) throw new Refused(at, toRefusal(next.reply));
       state = next.state;
-      if (next.effects.some((effect) => effect.type === 'request_model')) isHeld = false;
+      if (next.effects.some((effect) => effect.type === 'request_model')) hold = 'needed';
       records.push(...next.records);
       effects.push(...next.effects);
       const accepted = toAccepted(next.reply);
@@ -236,76 +229,27 @@ export class CommandDesk {
     known: readonly Asked[],
     caller: Caller,
   ): Promise<HoldWait | undefined> {
-    const { state, context, runner } = this.#deps;
-    const message = commands.find((command, at) => command.type === 'user.message' && !known[at]?.answer);
-    const { turn, queue, agent, sessionId } = state();
+    const { state, context, clock } = this.#deps;
+    const at = commands.findIndex(({ type }, index) => type === 'user.message' && !known[index]?.answer);
+    const message = commands[at];
+    const { turn, queue } = state();
     if (message?.type !== 'user.message' || turn || queue.length > 0 || context().draining) return undefined;
-    const { user_id: userId, org_id: orgId } = caller.principal;
-    const roles = context().rolesOf(caller.principal);
-    const wait = this.#waits.begin(message.id);
-    if (wait.isCut) return wait;
-    const reserving = runner.reserve({
-      userId,
-      orgId,
-      roles,
-      sessionId,
-      turnId: '',
-      step: 1,
-      attempt: 1,
-      model: message.model ?? agent.model,
-      input: boundFirstInputTokens(state(), message.content, context().serverTools),
-      outputTokens: message.max_tokens ?? agent.max_tokens,
-      tags: message.tags ?? [],
-      toRequest: () => this.#planFirst(commands, known, caller),
-    });
-    const reservation = await this.#waits.wait(wait, reserving);
-    if (!reservation) {
-      // Nobody needs it any more.
-      void reserving.then((late) => late.granted && runner.release(late.hold));
-      return wait;
-    }
-    if (reservation.granted) {
-      wait.hold = reservation.hold;
-      return wait;
-    }
-    throw new Refused(commands.indexOf(message), toRefusal({ ok: false, error: reservation.error }));
-  }
-
-  /** The request that the commands will begin, found by a trial of them; undefined where they won't. */
-  #planFirst(commands: readonly SessionCommand[], known: readonly Asked[], caller: Caller): ModelRequest | undefined {
+    const tryOut = () => this.#stepAll(commands, known, caller, { pricedAt: clock.now() }).outcome.effects;
     try {
-      const { effects, state } = this.#stepAll(commands, known, caller, 'held').outcome;
-      const begun = effects.find((effect) => effect.type === 'request_model');
-      return begun && toModelRequest(state.sessionId, begun.request);
-    } catch {
-      // What is wrong will be wrong again, in earnest.
-      return undefined;
+      return await this.#holds.take({ message, caller, tryOut });
+    } catch (error) {
+      throw error instanceof MidstreamError ? new Refused(at, error) : error;
     }
   }
 
-  /** Gives the hold to the request that was begun with it, or gives it back. */
-  #stepWith<T extends { outcome: Outcome }>(
-    admission: Admission | undefined,
-    hold: Hold | undefined,
-    stepAll: () => T,
-  ): T {
-    let isUsed = false;
+  /** Where they are refused after all, nothing counts. */
+  #stepWith<T>(admission: Admission | undefined, stepAll: () => T): T {
     try {
-      const stepped = stepAll();
-      isUsed = hold !== undefined && this.#useHold(hold, stepped.outcome.effects);
-      return stepped;
+      return stepAll();
     } catch (error) {
       admission?.giveBack();
       throw error;
-    } finally {
-      if (hold && !isUsed) this.#deps.runner.release(hold);
     }
-  }
-
-  #useHold(hold: Hold, effects: readonly Effect[]): boolean {
-    const begun = effects.find((effect) => effect.type === 'request_model');
-    if (begun) this.#deps.runner.keepHold(begun.request.key, hold);
-    return begun !== undefined;
   }
 }
 

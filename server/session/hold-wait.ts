@@ -1,10 +1,10 @@
 /** A message that waits for the hold of its first request, and may be cut short by an interrupt. */
 import type { SessionCommand } from '../../protocol/index.js';
 import type { Effect } from '../core/transition.js';
-import type { Hold } from '../ports/ledger.js';
+import type { PricedHold } from './budget-gate.js';
 
 export class HoldWait {
-  hold: Hold | undefined;
+  hold: PricedHold | undefined;
   isCut = false;
   /** What the message would have asked for next, had nobody interrupted it; and for which turn. */
   readonly withheld: Effect[] = [];

@@ -3,7 +3,7 @@ import type { Limits } from '../../protocol/index.js';
 import type { BudgetPolicy } from '../core/budget-math.js';
 import { toKnownUsage } from '../core/known-usage.js';
 import { type FitsSchema, mostGenerous, type Policy } from '../core/permissions.js';
-import type { ModelFacts } from '../core/prices.js';
+import type { FactsOf } from '../core/prices.js';
 import type { StepContext } from '../core/transition.js';
 import type { AuditLog } from '../ports/audit-log.js';
 import type { CallMemory } from '../ports/call-memory.js';
@@ -57,7 +57,7 @@ export interface RoomDeps {
   readonly agents: Agents;
   readonly policy: Policy;
   readonly directory: Directory;
-  readonly factsOf: (model: string) => ModelFacts;
+  readonly factsOf: FactsOf;
   readonly mayRegister: (toolName: string) => boolean;
   readonly approvalTimeoutMs: number;
 }

@@ -4,13 +4,13 @@ import type { ModelEvent } from '../core/model-stream.js';
 import type { Effect, PlannedRequest, RequestKey } from '../core/transition.js';
 import type { Input, Step } from '../core/turn-machine.js';
 import type { Clock } from '../ports/clock.js';
-import type { Hold, Reservation } from '../ports/ledger.js';
+import type { Hold } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { Metrics } from '../ports/metrics.js';
 import type { Model, ModelRequest } from '../ports/model.js';
 import type { ToolRunner } from '../ports/tool-runner.js';
 import type { AdmissionGate } from './admission-gate.js';
-import type { BudgetGate, SpendRequest } from './budget-gate.js';
+import type { BudgetGate, PricedReservation, SpendRequest } from './budget-gate.js';
 
 export interface RunnerDeps {
   readonly sessionId: string;
@@ -62,7 +62,7 @@ export class TurnRunner {
     this.#deps.gate.release(hold);
   }
 
-  reserve(request: SpendRequest): Promise<Reservation> {
+  reserve(request: SpendRequest): Promise<PricedReservation> {
     return this.#deps.gate.reserve(request);
   }
 
@@ -127,7 +127,7 @@ export class TurnRunner {
       return;
     }
     this.keepHold(key, reservation.hold);
-    const step = send({ type: 'admitted', key });
+    const step = send({ type: 'admitted', key, pricedAt: reservation.hold.pricedAt });
     // Nobody waited for it any more.
     const isUsed = step?.effects.some((e) => e.type === 'request_model' && isSameKey(e.request.key, key));
     if (!isUsed) this.#deps.gate.giveBack(key);

@@ -166,6 +166,67 @@ describe('parseConfig', () => {
   });
 });
 
+describe('prices', () => {
+  const price = { input: 1, output: 2 };
+
+  it('of a model are one, or a list by the time from which they apply', () => {
+    const prices = {
+      one: { ...price, from: '2027-01-01', long_context: { over_tokens: 1, ...price } },
+      many: [price, { ...price, from: '2026-12-31' }, { ...price, from: '2027-01-01T00:00:00+01:00' }],
+    };
+    expect(parse({ prices }).prices).toEqual(prices);
+  });
+
+  it.each<[string, unknown, string[]]>([
+    [
+      'an unknown key',
+      { ...price, cache_raed: 1 },
+      ['prices.m.cache_raed: there is no such key. Did you mean "cache_read"?'],
+    ],
+    [
+      'an unknown key in a list',
+      [{ ...price, form: '2026-01-01' }],
+      ['prices.m[0].form: there is no such key. Did you mean "from"?'],
+    ],
+    [
+      'an unknown key of the long context',
+      { ...price, long_context: { ...price, over_tokens: 1, over: 2 } },
+      ['prices.m.long_context.over: there is no such key.'],
+    ],
+    [
+      'what is missing',
+      [{ input: 1 }, { output: 1, from: '2026-01-01' }],
+      ['prices.m[0].output: is missing', 'prices.m[1].input: is missing'],
+    ],
+    [
+      'what is out of bounds',
+      { input: -1, output: 'two', cache_write: null },
+      [
+        'prices.m.input: too small: expected number to be >=0',
+        'prices.m.output: expected number, received string',
+        'prices.m.cache_write: expected number, received null',
+      ],
+    ],
+    [
+      'what is no date',
+      [price, { ...price, from: '2026-02-30' }, { ...price, from: 7 }],
+      [1, 2].map((at) => `prices.m[${at}].from: must be a date as 2026-01-31, or a moment of RFC 3339`),
+    ],
+    [
+      'dates out of order',
+      [{ ...price, from: '2026-03-01' }, { ...price, from: '2026-03-01T00:00:00Z' }, price],
+      [
+        'prices.m[1].from: must be later than that of the price before',
+        'prices.m[2].from: is missing: only the first price may be without',
+      ],
+    ],
+    ['an empty list', [], ['prices.m: too small: expected array to have >=1 items']],
+    ['what is no price', 'free', ['prices.m: must be a price, or a list of prices']],
+  ])('tell %s where it is', (_what, m, mistakes) => {
+    expect(mistakesOf({ prices: { m } })).toEqual(mistakes);
+  });
+});
+
 describe('mistakes', () => {
   it('are all reported at once, those of the environment and of the file, and those between keys', () => {
     const mistakes = mistakesOf(

@@ -105,6 +105,7 @@ describe('the retry policy', () => {
 });
 
 describe('prices', () => {
+  const NOW = Date.UTC(2026, 10, 1);
   const usage = {
     input_tokens: 1_000_000,
     output_tokens: 1_000_000,
@@ -113,10 +114,10 @@ describe('prices', () => {
   };
 
   it('are integers of nano-dollars', () => {
-    expect(toCostNanoUsd(toModelFacts('claude-sonnet-5-5').price, usage)).toBe(12_000_000_000);
-    expect(toCostNanoUsd(toModelFacts('claude-haiku-5-5').price, { ...usage, input_tokens: 1, output_tokens: 1 })).toBe(
-      600,
-    );
+    expect(toCostNanoUsd(toModelFacts('claude-sonnet-5-5', NOW).price, usage)).toBe(12_000_000_000);
+    expect(
+      toCostNanoUsd(toModelFacts('claude-haiku-5-5', NOW).price, { ...usage, input_tokens: 1, output_tokens: 1 }),
+    ).toBe(600);
   });
 
   it('are rounded up', () => {
@@ -125,13 +126,34 @@ describe('prices', () => {
   });
 
   it('of a long prompt apply to every token of the request', () => {
-    expect(toCostNanoUsd(toModelFacts('claude-haiku-5-5').price, { ...usage, output_tokens: 0 })).toBe(500_000_000);
+    expect(toCostNanoUsd(toModelFacts('claude-haiku-5-5', NOW).price, { ...usage, output_tokens: 0 })).toBe(
+      500_000_000,
+    );
   });
 
-  it('are found by the longest name', () => {
-    expect(toModelFacts('claude-opus-5').price.input).toBe(5_000);
-    expect(toModelFacts('claude-opus-5-5').price.input).toBe(4_000);
-    expect(toModelFacts('claude-sonnet-5-5').forcesTools).toBe(false);
-    expect(toModelFacts('claude-sonnet-5').forcesTools).toBe(true);
+  it('are those of the moment', () => {
+    const change = Date.UTC(2026, 9, 7);
+    expect(toModelFacts('claude-sonnet-5-5', change - 1).price.cacheRead).toBe(200);
+    expect(toModelFacts('claude-sonnet-5-5', change).price.cacheRead).toBe(100);
+    expect(toModelFacts('claude-sonnet-5-5', NOW).price).toBe(toModelFacts('claude-sonnet-5-5', change).price);
+  });
+
+  it('are not taken from a model whose name is only alike', () => {
+    for (const model of [
+      'claude-opus-4-1',
+      'claude-opus-5-6',
+      'claude-sonnet-5-5-fast',
+      'claude-mythos-5',
+      'constructor',
+    ])
+      expect(toModelFacts(model, NOW).isPriced).toBe(false);
+  });
+
+  it('are found by the whole name, with or without a date', () => {
+    expect(toModelFacts('claude-opus-5', NOW).price.input).toBe(5_000);
+    expect(toModelFacts('claude-opus-5-5', NOW).price.input).toBe(4_000);
+    expect(toModelFacts('claude-haiku-4-5-20251001', NOW).price.input).toBe(1_000);
+    expect(toModelFacts('claude-sonnet-5-5', NOW).forcesTools).toBe(false);
+    expect(toModelFacts('claude-sonnet-5', NOW).forcesTools).toBe(true);
   });
 });

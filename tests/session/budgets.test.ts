@@ -3,9 +3,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { FREE_MODEL, type ModelFacts } from '../../server/core/prices.js';
 import { LogUnavailable } from '../../server/ports/event-log.js';
 import { LEDGER_TIMES } from '../../server/ports/ledger.js';
 import type { ModelRequest } from '../../server/ports/model.js';
+import { FakeClock } from '../support/fake-clock.js';
+import { turns } from './support/event-loop.js';
 import { closed, HandModel, opened, type RoomOptions, say, startRoom, type TestRoom, words } from './support.js';
 
 const budgets = { roles: { admin: { budget: { day: { tokens: 10_000 } } } } };
@@ -193,4 +196,34 @@ describe('an interrupt of a message that waits for its hold', () => {
     const second = await t.model.request(2);
     expect(JSON.stringify(second.request.messages)).toContain('And?');
   });
+});
+
+it('[BUD-1] a message that waited for its hold across a change of prices pays what was held', async () => {
+  const perToken = (nanoUsd: number): ModelFacts => ({
+    ...FREE_MODEL,
+    price: { input: nanoUsd, cacheWrite: nanoUsd, cacheRead: nanoUsd, output: nanoUsd },
+  });
+  const [before, after] = [perToken(1_000), perToken(2_000)];
+  const clock = new FakeClock();
+  const change = clock.now() + 1_000;
+  const sessionId = await start({
+    clock,
+    factsOf: (_model, at) => (at < change ? before : after),
+    // For one hold of a thousand tokens, and a little.
+    budgets: { roles: { admin: { budget: { day: { usd: 0.0019 } } } } },
+  });
+  const other = (await t.create()).id;
+  await t.send(say(sessionId, 'First.'));
+  const first = await t.model.request(1);
+  const waiting = t.send(say(other, 'Second.'));
+  await turns(20);
+  clock.advance(1_500);
+  first.stream(...opened, ...words('Fine.'), ...closed);
+  first.end();
+  await waiting;
+  const second = await t.model.request(2);
+  second.stream(...opened, ...words('Fine.'), ...closed);
+  second.end();
+  await until(({ held }) => held === 0);
+  expect((await day()).used).toBeCloseTo(2 * 14 * 1e-6, 9);
 });

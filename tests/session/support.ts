@@ -24,7 +24,7 @@ import { createNewId } from '../../server/adapters/system/index.js';
 import { silentLogger } from '../../server/adapters/winston/index.js';
 import type { BudgetPolicy } from '../../server/core/budget-math.js';
 import { OPEN_POLICY, type Policy } from '../../server/core/permissions.js';
-import { UNKNOWN_MODEL } from '../../server/core/prices.js';
+import { type FactsOf, UNKNOWN_MODEL } from '../../server/core/prices.js';
 import type { EventLog } from '../../server/ports/event-log.js';
 import type { Gauge, Metrics } from '../../server/ports/metrics.js';
 import type { RateLimiter } from '../../server/ports/rate-limiter.js';
@@ -174,6 +174,7 @@ export interface RoomOptions {
   readonly clock?: FakeClock;
   readonly limits?: Partial<Limits>;
   readonly policy?: Policy;
+  readonly factsOf?: FactsOf;
   readonly rates?: RateLimiter;
   readonly seats?: TurnSeats;
 }
@@ -234,6 +235,7 @@ export async function startRoom({
   clock = new FakeClock(),
   limits,
   policy = OPEN_POLICY,
+  factsOf = () => UNKNOWN_MODEL,
   rates = new EmbeddedRates(() => clock.now()),
   seats = new EmbeddedSeats(() => clock.now()),
 }: RoomOptions = {}): Promise<TestRoom> {
@@ -280,7 +282,7 @@ export async function startRoom({
     },
     policy,
     directory: createDirectory([LOCAL]),
-    factsOf: () => UNKNOWN_MODEL,
+    factsOf,
     mayRegister: () => true,
     approvalTimeoutMs: 600_000,
   });

@@ -23,9 +23,10 @@ interface Given {
   readonly org?: Json;
   readonly agent?: Json;
   readonly dataDir?: string;
+  readonly prices?: Json;
 }
 
-const start = async ({ budget, org, agent = {}, dataDir }: Given): Promise<void> => {
+const start = async ({ budget, org, agent = {}, dataDir, prices = {} }: Given): Promise<void> => {
   server = await startTestServer({
     env: { ANTHROPIC_API_KEY: 'sk-test', ANTHROPIC_BASE_URL: upstream.baseURL },
     ...(dataDir !== undefined && { dataDir }),
@@ -35,6 +36,7 @@ const start = async ({ budget, org, agent = {}, dataDir }: Given): Promise<void>
       roles: { admin: { tools: { allow: ['*'] }, models: ['*'], inspect: true, ...(budget && { budget }) } },
       ...(org && { org_budget: org }),
       limits: { running_turns: 1_000 },
+      prices,
     },
   });
 };
@@ -220,6 +222,46 @@ it('knows no price of some models, and refuses them where dollars count', async 
   }
   expect(upstream.requests).toEqual([]);
   expect((await chat('hi')).status).toBe(200);
+});
+
+it('says on every wire what to do about a model without a price, also of a turn that had to wait', async () => {
+  await start({ budget: { month: { usd: 5 } } });
+  const error = {
+    code: 'invalid_request',
+    message: expect.stringMatching(/^The price of who-knows is not known.*Choose another model, or .*"prices"\.$/s),
+  };
+  const hopeless = message('hi', { model: 'who-knows' });
+  const idle = await createSession();
+  const rest = await call('POST', `/v1/sessions/${idle}/events`, { events: [hopeless] });
+  expect([rest.status, rest.body['error']]).toMatchObject([400, error]);
+  const socket = await WsRecorder.connect(server.wsUrl);
+  const session = await socket.openSession();
+  expect(await socket.refused({ ...hopeless, session_id: session } as never)).toMatchObject(error);
+  expect([await eventsOf(idle), await eventsOf(session)]).toEqual([[], []]);
+  const reply = manualReply();
+  upstream.script([reply]);
+  await socket.accepted({ ...message('Take your time.'), session_id: session } as never);
+  await reply.start();
+  const { result } = await socket.accepted({ ...hopeless, session_id: session } as never);
+  await socket.accepted({ type: 'user.interrupt', session_id: session } as never);
+  expect(await ended(session, result['turn_id'] as string)).toMatchObject({ stop_reason: 'error', error });
+  expect(upstream.requests).toHaveLength(1);
+});
+
+it('[BUD-1] takes the prices of the configuration, each from its moment on', async () => {
+  const price = { input: 1, output: 1 };
+  const prices = {
+    'claude-new': [
+      { ...price, from: '2020-01-01' },
+      { input: 3, output: 7, from: '2021-01-01' },
+    ],
+  };
+  const later = { 'claude-later': { ...price, from: '2999-01-01' } };
+  await start({ budget: { month: { usd: 5 } }, prices: { ...prices, ...later } });
+  upstream.script(() => told(1_000, 100));
+  expect((await chat('hi', { model: 'claude-new' })).body['cost_usd']).toBe(0.0037);
+  expect((await chat('hi', { model: 'claude-new-20261101' })).body['cost_usd']).toBe(0.0037);
+  expect((await chat('hi', { model: 'claude-later' })).status).toBe(400);
 });
 
 it('tells windows and spending, by session, model, tag and user', async () => {

@@ -7,7 +7,7 @@ import { toMessages } from '../../../server/core/history.js';
 import type { LogRecord } from '../../../server/core/log-record.js';
 import { toFrame } from '../../../server/core/log-record.js';
 import { OPEN_POLICY, type Policy } from '../../../server/core/permissions.js';
-import { UNKNOWN_MODEL } from '../../../server/core/prices.js';
+import { type FactsOf, UNKNOWN_MODEL } from '../../../server/core/prices.js';
 import { createSessionState, type SessionState } from '../../../server/core/session-state.js';
 import { applyEvent } from '../../../server/core/session-view.js';
 import { toSnapshot } from '../../../server/core/snapshot.js';
@@ -58,6 +58,7 @@ export class World {
   overloaded = false;
   full = false;
   policy: Policy;
+  factsOf: FactsOf = () => UNKNOWN_MODEL;
   readonly log: LogRecord[] = [];
   readonly events: LoggedEvent[] = [];
   /** Every frame, deltas too, parsed. */
@@ -112,7 +113,7 @@ export class World {
         typeof (input as { q?: unknown }).q === 'number' ? '/q must be string' : undefined,
       refuseSchema: () => undefined,
       mayRegister: () => true,
-      factsOf: () => UNKNOWN_MODEL,
+      factsOf: this.factsOf,
       draining: this.draining,
       hasPlace: () => !this.overloaded && !this.full,
       isOverloaded: () => this.overloaded,
