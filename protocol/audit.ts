@@ -5,11 +5,14 @@ import type { InputBlock } from './content.js';
 export const AUDIT_KINDS = [
   /** A credential was missing or refused. */
   'authentication',
-  /** A tool call was denied: by the policy, by an approver, or because nobody answered. */
+  /**
+   * A tool call was denied: by the policy, by an approver, or because nobody answered; or a command or a request was
+   * refused for who asked (403).
+   */
   'denial',
   /** Somebody answered a call that waited for an approval. */
   'approval',
-  /** A server tool was run for the model: one record when it starts, one with its outcome. */
+  /** A tool was run for the model, or a client was asked to run it: one record when it begins, one with its outcome. */
   'tool_call',
   /** The same, for a tool called without the model. */
   'direct_tool_call',

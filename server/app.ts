@@ -26,9 +26,10 @@ import { openDirectory } from './session/directory.js';
 import { createSessionRoom } from './session/session-room.js';
 import { TicketDesk } from './session/ticket-desk.js';
 import { createToolCatalog } from './session/tool-catalog.js';
-import { createClientAddress } from './transports/client-address.js';
+import { createClientAddress, createIsProxy } from './transports/client-address.js';
 import { createHttpApp, type Page, type Probes } from './transports/http/index.js';
 import { createOriginPolicy } from './transports/origin-policy.js';
+import { boundSilentConnections, SILENCE } from './transports/silent-connections.js';
 import { createSseStreams } from './transports/sse/index.js';
 import { createWsTransport } from './transports/ws/index.js';
 
@@ -112,6 +113,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     origins: config.origins,
     hosts: verifier.required || config.auth.remote ? 'any' : 'loopback',
   });
+  const clientAddress = createClientAddress(config.trustedProxies);
   const streams = createSseStreams({ clock });
   const probes: Probes = { version: overrides.version ?? '0.0.0', ready: () => readiness() };
   const readiness = async (): ReturnType<Probes['ready']> => {
@@ -137,7 +139,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     limits,
     newId,
     policy,
-    clientAddress: createClientAddress(config.trustedProxies),
+    clientAddress,
   });
   metrics.gauge('sockets_open', () => wsTransport.connectionCount);
   const httpApp = createHttpApp({
@@ -153,12 +155,14 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     limits,
     newId,
     policy,
+    clientAddress,
     streams,
     probes,
     metrics,
     ...(overrides.page && { page: overrides.page }),
   });
-  const server = createServer(httpApp);
+  const server = createServer({ headersTimeout: SILENCE.headersMs, connectionsCheckingInterval: 2_000 }, httpApp);
+  boundSilentConnections(server, createIsProxy(config.trustedProxies));
   server.on('upgrade', (req, socket, head) => wsTransport.handleUpgrade(req, socket, head));
 
   await room.recover();

@@ -70,7 +70,9 @@ function decideForOne(
     // Within a role `ask` beats `allow`; between roles what one allows is allowed.
     const isAsked = matchesAny(role.tools.ask ?? [], tool);
     if (!isAsked && !matchesAny(role.tools.allow ?? [], tool)) continue;
-    const schema = role.tools.input?.[tool];
+    const inputs = role.tools.input ?? {};
+    // The model may ask for a tool named like a property that every object has.
+    const schema = Object.hasOwn(inputs, tool) ? inputs[tool] : undefined;
     const mismatch = schema && input ? fits(schema, input) : undefined;
     if (mismatch !== undefined) refused ??= { effect: 'deny', rule: `role ${name}: input of ${tool}: ${mismatch}` };
     else if (isAsked) asked ??= { effect: 'ask', rule: `role ${name}: ask ${tool}` };

@@ -8,6 +8,7 @@ import type { Logger } from '../ports/logger.js';
 
 const AUDITED: ReadonlySet<EventType> = new Set<EventType>([
   'tool.denied',
+  'tool.offered',
   'tool.started',
   'agent.tool_result',
   'user.tool_confirmation',
@@ -81,9 +82,13 @@ function toAuditRecord(event: LoggedEvent, around: Around): AuditRecord | undefi
     }
     case 'tool.started':
       return { ...toRecord('tool_call', event.tool_use_id, 'started'), tool: event.name };
+    case 'tool.offered':
+      // Offered again, to another connection, it is still one call.
+      if (hadBegun(event.tool_use_id, around)) return undefined;
+      return toRecord('tool_call', event.tool_use_id, 'started');
     case 'agent.tool_result':
-      // Of what never started, nothing was done.
-      if (!hadStarted(event.tool_use_id, around)) return undefined;
+      // Of what never began, nothing was done.
+      if (!hadBegun(event.tool_use_id, around) && !wasOfferedNow(event.tool_use_id, around)) return undefined;
       return toRecord('tool_call', event.tool_use_id, event.outcome);
     case 'user.tool_confirmation': {
       const record = toRecord('approval', event.tool_use_id, event.result === 'allow' ? 'allowed' : 'denied');
@@ -112,5 +117,13 @@ function toolOf(id: string, { records, before, after }: Around): string | undefi
   return undefined;
 }
 
-const hadStarted = (id: string, { before }: Around): boolean =>
-  before.turn?.calls.some((call) => call.id === id && call.state.name === 'started') === true;
+const hadBegun = (id: string, { before }: Around): boolean =>
+  before.turn?.calls.some((call) => call.id === id && call.begun) === true;
+
+const wasOfferedNow = (id: string, { records }: Around): boolean =>
+  records.some(
+    (record) =>
+      record.kind === 'event' &&
+      record.type === 'tool.offered' &&
+      (JSON.parse(record.json) as EventOf<'tool.offered'>).tool_use_id === id,
+  );

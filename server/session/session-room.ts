@@ -22,6 +22,7 @@ import type { TurnSeats } from '../ports/turn-seats.js';
 import { ActorRegistry, participantsOf } from './actor-registry.js';
 import { AdmissionGate } from './admission-gate.js';
 import type { Agents } from './agents.js';
+import { createAuditedApi, createAuditedUsage } from './audited-api.js';
 import { BudgetGate } from './budget-gate.js';
 import type { Directory } from './directory.js';
 import { createPromptCounter } from './prompt-counter.js';
@@ -170,7 +171,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     maxResultBytes: deps.limits.tool_result_bytes,
     isDraining: () => draining,
   });
-  const api = new SessionService({
+  const service = new SessionService({
     registry,
     log,
     sessions,
@@ -188,6 +189,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     fitsSchema,
     isDraining: () => draining,
   });
+  const api = createAuditedApi(service, { audit, clock });
   const running = (): readonly SessionActor[] =>
     registry.actors.filter(({ state }) => state.turn && state.turn.phase.name !== 'waiting');
   const { places } = admission;
@@ -198,7 +200,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
   deps.metrics.gauge('budget_holds_open', () => gate.size);
   return {
     api,
-    usage: createUsageDesk({ ledger, clock, budgets: () => budgets, directory }),
+    usage: createAuditedUsage(createUsageDesk({ ledger, clock, budgets: () => budgets, directory }), { audit, clock }),
     revocations: createRevocationDesk({ directory, policy: () => policy, audit, clock }),
     async recover() {
       // What the last run held is settled before this one holds anything.

@@ -1,12 +1,12 @@
 /** Whose request it is, by address: the nearest hop that is not one of our own proxies. */
 import type { IncomingMessage } from 'node:http';
-import { BlockList, isIP } from 'node:net';
+import { BlockList, isIP, type Socket } from 'node:net';
 
 /** The address of a client, without a port. */
 export type ReadClientAddress = (req: Pick<IncomingMessage, 'headers' | 'socket'>) => string;
 
-/** `trusted`: addresses and networks of the proxies whose `X-Forwarded-For` counts. */
-export function createClientAddress(trusted: readonly string[]): ReadClientAddress {
+/** Whether an address is that of one of our own proxies: `trusted` are addresses and networks. */
+export function createIsProxy(trusted: readonly string[]): (address: string) => boolean {
   const proxies = new BlockList();
   for (const network of trusted) {
     const [address = '', bits] = network.split('/');
@@ -14,9 +14,14 @@ export function createClientAddress(trusted: readonly string[]): ReadClientAddre
     if (bits === undefined) proxies.addAddress(address, family);
     else proxies.addSubnet(address, Number(bits), family);
   }
-  const isTrusted = (address: string): boolean => proxies.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+  return (address) => proxies.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+}
+
+/** `trusted`: addresses and networks of the proxies whose `X-Forwarded-For` counts. */
+export function createClientAddress(trusted: readonly string[]): ReadClientAddress {
+  const isTrusted = createIsProxy(trusted);
   return ({ headers, socket }) => {
-    let address = toAddress(socket.remoteAddress ?? '') ?? 'unknown';
+    let address = toClientAddress(socket);
     if (trusted.length === 0) return address;
     // Each proxy adds whom it talks to at the right; what stands left of the last trusted one, anybody may have written.
     const hops = [headers['x-forwarded-for'] ?? ''].flat().join(',').split(',');
@@ -28,6 +33,10 @@ export function createClientAddress(trusted: readonly string[]): ReadClientAddre
     return address;
   };
 }
+
+/** The address at the other end of a connection. */
+export const toClientAddress = ({ remoteAddress }: Pick<Socket, 'remoteAddress'>): string =>
+  toAddress(remoteAddress ?? '') ?? 'unknown';
 
 /** Plain, whatever a proxy made of it: `[::1]:80`, `1.2.3.4:80`, `::ffff:1.2.3.4`; undefined where it is no address. */
 function toAddress(text: string): string | undefined {

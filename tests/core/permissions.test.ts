@@ -93,3 +93,16 @@ describe('who may inspect', () => {
     expect(withoutInput('role a: deny search', 'search')).toBe('role a: deny search');
   });
 });
+
+it.each(['constructor', '__proto__', 'toString'])(
+  '[TOOL-1] a tool named %s has no constraint that nobody wrote',
+  (name) => {
+    const asked: unknown[] = [];
+    const policy: Policy = { a: { tools: { allow: ['*'], input: { search: { type: 'object' } } } } };
+    const decision = decide(policy, [['a']], name, {}, (schema) => {
+      asked.push(schema);
+      return 'does not fit';
+    });
+    expect([decision.effect, asked]).toEqual(['allow', []]);
+  },
+);

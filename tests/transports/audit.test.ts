@@ -47,7 +47,8 @@ describe('a credential that is missing or refused', () => {
     await client.ofType('connection.ready');
     client.send({ type: 'connection.authenticate', id: 'a', token: 'bad' });
     await client.reply('a');
-    expect(t.audit.records).toEqual([{ ...refused('unauthenticated'), request_id: expect.any(String) }]);
+    const whose = { user_id: 'alice', org_id: 'acme' };
+    expect(t.audit.records).toEqual([{ ...refused('unauthenticated'), ...whose, request_id: expect.any(String) }]);
   });
 
   it('is none where it was taken, and none for another kind of refusal', async () => {

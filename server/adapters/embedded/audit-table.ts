@@ -7,6 +7,8 @@ import type { GroupCommit } from './group-commit.js';
 const RETRY_MS = 1_000;
 const ROWS_PER_SLICE = 10_000;
 const DELETES_PER_SLICE = 1_000;
+/** What strangers cause is kept up to here while the store can't write; each is a line of the operational log anyway. */
+const MAX_UNWRITTEN_REFUSALS = 100_000;
 
 export class AuditTable implements AuditLog {
   readonly #commits: GroupCommit;
@@ -100,7 +102,9 @@ export class AuditTable implements AuditLog {
   }
 
   #keep(records: readonly AuditRecord[]): void {
-    this.#unwritten.push(...records);
+    for (const record of records)
+      if (record.kind !== 'authentication' || this.#unwritten.length < MAX_UNWRITTEN_REFUSALS)
+        this.#unwritten.push(record);
     this.#retry ??= setTimeout(() => this.#again(), RETRY_MS).unref();
   }
 

@@ -3,8 +3,14 @@ import type { ErrorRequestHandler, RequestHandler, Response } from 'express';
 import { MidstreamError } from '../../../protocol/index.js';
 import type { Logger } from '../../ports/logger.js';
 import { type RefusalDeps, recordRefusal } from '../audited-refusal.js';
+import { createClientAddress, type ReadClientAddress } from '../client-address.js';
 import { retryAfterSeconds, toMidstreamError, toWireError } from '../wire-error.js';
 import { requestIdOf } from './request-context.js';
+
+interface ErrorDeps extends RefusalDeps {
+  readonly logger: Logger;
+  readonly clientAddress?: ReadClientAddress;
+}
 
 export function sendError(res: Response, error: MidstreamError): void {
   const { row } = error;
@@ -27,11 +33,12 @@ function fromExpress(thrown: unknown): MidstreamError | undefined {
   return undefined;
 }
 
-export function handleErrors(deps: RefusalDeps & { readonly logger: Logger }): ErrorRequestHandler {
+export function handleErrors(deps: ErrorDeps): ErrorRequestHandler {
+  const clientAddress = deps.clientAddress ?? createClientAddress([]);
   return (thrown: unknown, req, res, _next) => {
     const requestId = requestIdOf(res);
     const error = fromExpress(thrown) ?? toMidstreamError(thrown, deps.logger, requestId);
-    recordRefusal(error, { requestId, clientAddress: req.ip }, deps);
+    recordRefusal(error, { requestId, clientAddress: clientAddress(req) }, deps);
     if (res.headersSent || res.destroyed) {
       res.destroy();
       return;

@@ -2,6 +2,7 @@
 import express, { type Express, type Router } from 'express';
 import { MidstreamError, PATHS } from '../../../protocol/index.js';
 import { addAuditRoutes } from './audit-routes.js';
+import { BodyMeter, meterBody } from './body-meter.js';
 import { browserPolicy, securityHeaders } from './browser-policy.js';
 import { addChatRoutes } from './chat-routes.js';
 import { handleErrors, notFound } from './error-response.js';
@@ -12,7 +13,7 @@ import { addMemberRoutes } from './member-routes.js';
 import { addMetricsRoute } from './metrics-route.js';
 import { addPageRoutes } from './page-routes.js';
 import { addFeedbackRoute, addProbeRoutes } from './plain-routes.js';
-import { authenticate, withRequestId } from './request-context.js';
+import { authenticate, callerOf, withRequestId } from './request-context.js';
 import { addRevocationRoutes } from './revocation-routes.js';
 import { addConversationRoutes, addSessionRoutes } from './session-routes.js';
 import { addTicketRoutes } from './ticket-routes.js';
@@ -30,7 +31,14 @@ export function createHttpApp(deps: HttpDeps): Express {
   if (deps.page !== undefined && !deps.verifier.required) addPageRoutes(app, deps.page);
 
   // Who asks is settled before a byte of the body is read.
-  app.use(['/v1', '/chat', '/feedback', '/conversation'], authenticate(deps), jsonBody(deps.limits));
+  const ofApi = ['/v1', '/chat', '/feedback', '/conversation'];
+  app.use(ofApi, authenticate(deps));
+  if (deps.verifier.required)
+    app.use(
+      ofApi,
+      meterBody(new BodyMeter(deps.limits), deps.limits, (res) => callerOf(res).principal),
+    );
+  app.use(ofApi, jsonBody(deps.limits));
   addApiRoutes(app, deps);
 
   app.use(notFound);

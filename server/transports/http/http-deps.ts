@@ -7,6 +7,7 @@ import type { Logger } from '../../ports/logger.js';
 import type { RevokedCredentials } from '../../ports/revoked-credentials.js';
 import type { TokenVerifier } from '../../ports/token-verifier.js';
 import type { RevocationApi, SessionApi, TicketApi, UsageApi } from '../../session/session-api.js';
+import type { ReadClientAddress } from '../client-address.js';
 import type { OriginPolicy } from '../origin-policy.js';
 import type { SseStreams } from '../sse/index.js';
 import type { MetricsPage } from './metrics-route.js';
@@ -40,6 +41,8 @@ export interface HttpDeps {
   readonly limits: Limits;
   readonly newId: NewId;
   readonly policy: OriginPolicy;
+  /** Whose request it is; by default that of the TCP connection. */
+  readonly clientAddress?: ReadClientAddress;
   readonly streams: SseStreams;
   readonly probes: Probes;
   /** Without it the route is not there. */

@@ -8,6 +8,7 @@ import {
   type ControlFrame,
   type Limits,
   MidstreamError,
+  type Principal,
   SUBPROTOCOL,
 } from '../../../protocol/index.js';
 import type { Clock } from '../../ports/clock.js';
@@ -41,8 +42,8 @@ export interface ConnectionDeps {
   readonly newId: NewId;
   /** Counts the socket for its user; throws where the user has too many. */
   readonly takeSeat: (identity: Identity) => void;
-  /** A `connection.authenticate` was refused. */
-  readonly onSignInRefused: (error: MidstreamError, requestId: string) => void;
+  /** A `connection.authenticate` was refused, or none came; with whose connection it is, where that is known. */
+  readonly onSignInRefused: (error: MidstreamError, requestId: string, principal?: Principal) => void;
 }
 
 /** Replies that a peer doesn't read are held up to here; then no more of its commands are read. */
@@ -63,15 +64,13 @@ export class Connection {
   constructor(private readonly deps: ConnectionDeps) {
     const { api, clock, limits, verifier, writer } = deps;
     this.rate = verifier.required ? new RateMeter(limits.commands_per_second, clock.now()) : undefined;
-    this.firstFrame = new FirstFrame(clock, () =>
-      this.close(CLOSE.unauthenticated, 'No connection.authenticate came within 5 s'),
-    );
+    this.firstFrame = new FirstFrame(clock, () => this.turnAway('No connection.authenticate came within 5 s'));
     this.signIn = new SignIn({
       ...deps,
       isEnded: () => this.ended,
       accept: (id, expiresAt) => this.accept(id, undefined, { result: { expires_at: toTime(expiresAt) } }),
       refuse: (id, error, requestId) => {
-        deps.onSignInRefused(error, requestId);
+        deps.onSignInRefused(error, requestId, this.identity?.principal);
         this.refuse(id, undefined, error, requestId);
       },
     });
@@ -216,7 +215,13 @@ export class Connection {
   /** Before it is known who it is, a connection has one frame to say it. */
   private refuseFrame(id: string, sessionId: string | undefined, error: MidstreamError): void {
     this.refuse(id, sessionId, error);
-    if (this.identity === undefined) this.close(CLOSE.unauthenticated, error.message);
+    if (this.identity === undefined) this.turnAway(error.message);
+  }
+
+  /** It didn't say whose it is (AUTH-1). */
+  turnAway(reason: string): void {
+    this.deps.onSignInRefused(new MidstreamError('unauthenticated', reason), this.deps.newId('req'));
+    this.close(CLOSE.unauthenticated, reason);
   }
 
   private renew(current: Identity, renewed: Identity): () => void {

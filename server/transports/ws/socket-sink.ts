@@ -13,6 +13,8 @@ export interface SocketSinkDeps {
 
 export class SocketSink implements FrameSink {
   private ended = false;
+  /** The latest word on who is there, while the socket takes nothing: it says all that the ones before it said. */
+  private presence: ControlFrame | undefined;
 
   constructor(private readonly deps: SocketSinkDeps) {}
 
@@ -34,12 +36,27 @@ export class SocketSink implements FrameSink {
 
   control(frame: ControlFrame): void {
     if (this.ended) return;
+    if (frame.type === 'presence.changed' && this.isHeldBack(frame)) return;
     this.deps.writer.send(JSON.stringify(frame));
     if (frame.type === 'connection.detached') {
       this.end();
       this.deps.onDetached();
     }
   }
+
+  /** Whether it waits until the socket takes more: who doesn't read must not be a place to store things (LOG-6). */
+  private isHeldBack(frame: ControlFrame): boolean {
+    const isWaiting = this.presence !== undefined;
+    if (!isWaiting && this.deps.writer.takesMore(this.showPresence)) return false;
+    this.presence = frame;
+    return true;
+  }
+
+  private readonly showPresence = (): void => {
+    const { presence } = this;
+    this.presence = undefined;
+    if (presence) this.control(presence);
+  };
 
   close(code: CloseCode, reason: string): void {
     if (!this.ended) this.deps.closeConnection(code, reason);

@@ -101,8 +101,8 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
       logger,
       limits,
       newId,
-      onSignInRefused: (error, requestId) =>
-        recordRefusal(error, { requestId, clientAddress: clientAddress(req) }, deps),
+      onSignInRefused: (error, requestId, principal) =>
+        recordRefusal(error, { requestId, clientAddress: clientAddress(req), principal }, deps),
       takeSeat: (admitted) => {
         releaseSeat = takeSeat(admitted);
         leave();
@@ -154,8 +154,10 @@ export function createWsTransport(deps: WsTransportDeps): WsTransport {
     const count = (chunk: Buffer): void => {
       bytes += chunk.length;
       if (!connection.isAwaitingFirstFrame) tcp.off('data', count);
-      else if (bytes > BOUNDS.unauthenticatedBytes)
-        connection.close(CLOSE.unauthenticated, `No connection.authenticate came within ${bytes} bytes`);
+      else if (bytes > BOUNDS.unauthenticatedBytes) {
+        tcp.off('data', count);
+        connection.turnAway(`No connection.authenticate came within ${BOUNDS.unauthenticatedBytes} bytes`);
+      }
     };
     tcp.on('data', count);
   };
