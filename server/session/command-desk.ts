@@ -56,6 +56,11 @@ interface Asked {
   readonly answer: Promise<Accepted> | undefined;
 }
 
+interface Stepped {
+  readonly outcome: Outcome;
+  readonly fates: readonly Fate[];
+}
+
 export class CommandDesk {
   readonly #deps: DeskDeps;
   /** Opens when the commands before have been stepped. */
@@ -110,14 +115,18 @@ export class CommandDesk {
     const known = await this.#findKnown(commands, caller);
     const isNew = known.some(({ answer }) => answer === undefined);
     const admission = isNew ? await this.#admit(commands, known, caller) : undefined;
-    const wait = admission?.begins
-      ? await this.#holdFor(commands, known, caller).catch(refuseWith(admission))
-      : undefined;
-    const hold = wait?.hold;
-    // From the step to the commit nothing may come between.
-    const { outcome, fates } = this.#stepWith(admission, () =>
-      this.#holds.spend(hold, () => this.#stepAll(commands, known, caller, hold ?? 'needed')),
-    );
+    let wait: HoldWait | undefined;
+    let stepped: Stepped;
+    try {
+      wait = admission?.begins ? await this.#holdFor(commands, known, caller) : undefined;
+      const hold = wait?.hold;
+      // From the step to the commit nothing may come between.
+      stepped = this.#holds.spend(hold, () => this.#stepAll(commands, known, caller, hold ?? 'needed'));
+    } catch (error) {
+      admission?.giveBack();
+      throw error;
+    }
+    const { outcome, fates } = stepped;
     const effects = wait?.isCut ? wait.withhold(outcome.effects) : outcome.effects;
     const committed = isNew
       ? this.#deps.commit({ ...outcome, effects, requestId: caller.requestId })
@@ -179,7 +188,7 @@ export class CommandDesk {
     known: readonly Asked[],
     caller: Caller,
     firstHold: FirstHold,
-  ): { outcome: Outcome; fates: Fate[] } {
+  ): Stepped {
     const { context, clock } = this.#deps;
     let state = this.#deps.state();
     let hold = firstHold;
@@ -241,24 +250,7 @@ export class CommandDesk {
       throw error instanceof MidstreamError ? new Refused(at, error) : error;
     }
   }
-
-  /** Where they are refused after all, nothing counts. */
-  #stepWith<T>(admission: Admission | undefined, stepAll: () => T): T {
-    try {
-      return stepAll();
-    } catch (error) {
-      admission?.giveBack();
-      throw error;
-    }
-  }
 }
-
-const refuseWith =
-  (admission: Admission) =>
-  (error: unknown): never => {
-    admission.giveBack();
-    throw error;
-  };
 
 /** Each message counts, and each steer, for it may become a turn of its own; sent again, it doesn't count again. */
 function isCounted(commands: readonly SessionCommand[], known: readonly Asked[], at: number): boolean {

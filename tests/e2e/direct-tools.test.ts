@@ -212,11 +212,15 @@ it('goes on for who still waits under the same key when the first client goes aw
   // The one behind it has run by now, so the second one has joined.
   await untilSlow(2);
   gone.destroy();
+  await new Promise((resolve) => gone.once('close', resolve));
+  // The probe goes after an answer that was asked for when the first had gone: the server has seen that by then.
+  await callTool('count', { n: 1 });
   probe.destroy();
   await once(waiting[1]?.signal as AbortSignal, 'abort');
   expect(waiting[0]?.signal.aborted).toBe(false);
   waiting[0]?.answer('for the other');
-  expect((await stays).body).toMatchObject({ outcome: 'ok', duplicate: true });
+  const { body } = await stays;
+  expect(body).toMatchObject({ outcome: 'ok', duplicate: true, content: [{ type: 'text', text: 'for the other' }] });
 });
 
 it('[NODE-2] after a shutdown repeats what was answered, and ends what ran as cancelled', async () => {

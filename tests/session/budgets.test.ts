@@ -198,32 +198,58 @@ describe('an interrupt of a message that waits for its hold', () => {
   });
 });
 
-it('[BUD-1] a message that waited for its hold across a change of prices pays what was held', async () => {
+describe('a request that waited for its hold across a change of prices pays what was held', () => {
   const perToken = (nanoUsd: number): ModelFacts => ({
     ...FREE_MODEL,
     price: { input: nanoUsd, cacheWrite: nanoUsd, cacheRead: nanoUsd, output: nanoUsd },
   });
   const [before, after] = [perToken(1_000), perToken(2_000)];
-  const clock = new FakeClock();
-  const change = clock.now() + 1_000;
-  const sessionId = await start({
-    clock,
-    factsOf: (_model, at) => (at < change ? before : after),
-    // For one hold of a thousand tokens, and a little.
-    budgets: { roles: { admin: { budget: { day: { usd: 0.0019 } } } } },
+  const COST = 14e-6;
+  let clock: FakeClock;
+  let first: string;
+  let other: string;
+  beforeEach(async () => {
+    clock = new FakeClock();
+    const change = clock.now() + 1_000;
+    first = await start({
+      clock,
+      factsOf: (_model, at) => (at < change ? before : after),
+      // For one hold of a thousand tokens, and a little.
+      budgets: { roles: { admin: { budget: { day: { usd: 0.0019 } } } } },
+    });
+    other = (await t.create()).id;
+    await t.send(say(first, 'First.'));
   });
-  const other = (await t.create()).id;
-  await t.send(say(sessionId, 'First.'));
-  const first = await t.model.request(1);
-  const waiting = t.send(say(other, 'Second.'));
-  await turns(20);
-  clock.advance(1_500);
-  first.stream(...opened, ...words('Fine.'), ...closed);
-  first.end();
-  await waiting;
-  const second = await t.model.request(2);
-  second.stream(...opened, ...words('Fine.'), ...closed);
-  second.end();
-  await until(({ held }) => held === 0);
-  expect((await day()).used).toBeCloseTo(2 * 14 * 1e-6, 9);
+  const finish = async (n: number): Promise<void> => {
+    const request = await t.model.request(n);
+    request.stream(...opened, ...words('Fine.'), ...closed);
+    request.end();
+  };
+
+  it('[BUD-1] before its message was accepted', async () => {
+    const waiting = t.send(say(other, 'Second.'));
+    await turns(20);
+    clock.advance(1_500);
+    await finish(1);
+    await waiting;
+    await finish(2);
+    await until(({ held }) => held === 0);
+    expect((await day()).used).toBeCloseTo(2 * COST, 9);
+  });
+
+  it('[BUD-1] when its turn came', async () => {
+    await t.send(say(first, 'Queued.'));
+    const waiting = t.send(say(other, 'Second.'));
+    await turns(20);
+    await finish(1);
+    await waiting;
+    const second = await t.model.request(2);
+    expect(second.request.sessionId).toBe(other);
+    await turns(20);
+    clock.advance(1_500);
+    await finish(2);
+    await finish(3);
+    await until(({ held }) => held === 0);
+    expect((await day()).used).toBeCloseTo(3 * COST, 9);
+  });
 });
