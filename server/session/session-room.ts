@@ -39,6 +39,8 @@ export interface RoomDeps {
   readonly audit: AuditLog;
   /** Of tools called without the model. */
   readonly calls: CallMemory;
+  /** Of sessions made on several nodes; undefined where one makes them all. */
+  readonly creations?: CallMemory | undefined;
   readonly ledger: Ledger;
   readonly rates: RateLimiter;
   readonly seats: TurnSeats;
@@ -187,6 +189,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     tools: tools.definitions,
     fitsSchema,
     isDraining: () => draining,
+    creations: deps.creations,
   });
   const running = (): readonly SessionActor[] =>
     registry.actors.filter(({ state }) => state.turn && state.turn.phase.name !== 'waiting');
