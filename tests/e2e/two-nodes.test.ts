@@ -58,6 +58,8 @@ beforeAll(async () => {
   const scriptPath = join(directory, 'script.json');
   writeFileSync(scriptPath, JSON.stringify(script));
   [tools, redis] = await Promise.all([startToolServer(), startRedis()]);
+  const { http } = tools.toolConfig('look');
+  const patient = { ...http, timeout_ms: 60_000 };
   const startNode = (): Promise<BlackboxServer> =>
     startBlackbox({
       env: {
@@ -70,13 +72,14 @@ beforeAll(async () => {
       config: {
         roles: ROLES,
         org_budget: { day: { tokens: 10_000_000 } },
-        tools: [tools.toolConfig('look', { idempotent: true, timeout_ms: 60_000 }), tools.toolConfig('write')],
+        tools: [tools.toolConfig('look', { idempotent: true, http: patient }), tools.toolConfig('write')],
       },
     });
   nodes = await Promise.all([startNode(), startNode()]);
 }, 60_000);
 afterAll(async () => {
-  await Promise.all(nodes.map((node) => node.dispose()));
+  // Where a node did not start there are none.
+  await Promise.all((nodes ?? []).map((node) => node.dispose()));
   await Promise.all([tools.close(), redis.dispose()]);
   rmSync(directory, { recursive: true });
 });
