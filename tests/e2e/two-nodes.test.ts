@@ -235,10 +235,10 @@ it('[BUD-1] tells the same usage', async () => {
     expect((await post(node, '/v1/chat', { message: 'Hello', stream: false }, as)).status).toBe(200);
   const reports = await Promise.all(nodes.map((node) => get(node, '/v1/usage?group_by=day,session', as)));
   expect(reports[0]?.body).toEqual(reports[1]?.body);
-  const { windows, spend } = reports[0]?.body as { windows: { used: number; held: number }[]; spend: unknown[] };
+  const { windows, spend } = (reports[0] as HttpAnswer).body;
   expect(spend).toHaveLength(2);
   expect(windows[0]).toMatchObject({ held: 0 });
-  expect(windows[0]?.used).toBeGreaterThan(0);
+  expect(windows[0].used).toBeGreaterThan(0);
 });
 
 // The last one: it kills a node.
