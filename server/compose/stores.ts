@@ -44,6 +44,8 @@ export interface Stores extends SharedStores {
   readonly log: EventLog;
   readonly sessions: SessionStore;
   readonly leases: Leases;
+  /** Where nodes share it: what fixes the id of a session, whichever makes it (CMD-2). */
+  readonly creations?: CallMemory;
   /** Whether each store answers, by name. Never rejects. */
   check(): Promise<Readonly<Record<string, StoreCheck>>>;
   close(): Promise<void>;
@@ -77,11 +79,13 @@ export async function openStores(config: Config, clock: Clock, logger: Logger): 
 }
 
 function shareInRedis(redis: RedisConnection, logger: Logger) {
+  const calls = new RedisCalls(redis);
   return {
     // A node that holds nothing looks for holds of the dead all the same.
     ledger: new RedisLedger({ redis, logger, sweepEveryMs: LEDGER_TIMES.leaseMs / 2 }),
     audit: new RedisAudit(redis, logger),
-    calls: new RedisCalls(redis),
+    calls,
+    creations: calls,
     rates: new RedisRates(redis, logger),
     seats: new RedisSeats(redis, logger),
     tickets: new RedisTickets(redis),

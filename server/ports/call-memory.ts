@@ -1,4 +1,4 @@
-/** Tools called without the model, under a key of the caller's: each takes effect at most once in 24 h (CMD-2). */
+/** What is done under a key of its caller's, as a tool called without the model: each at most once in 24 h (CMD-2). */
 
 export interface CallKey {
   readonly userId: string;
@@ -21,7 +21,7 @@ export interface KnownCall extends CallClaim {
 export interface CallMemory {
   /**
    * Claims a key, of several claims at once exactly one. Undefined where it was free, and durable then; else what
-   * stands under it. A key is free again 24 h after it was claimed. Rejects with `LogUnavailable`.
+   * stands under it; where another node may be at it, that waits a little for its answer. A key is free again 24 h after it was claimed. Rejects with `LogUnavailable`.
    */
   claim(key: CallKey, claim: CallClaim): Promise<KnownCall | undefined>;
   /** Keeps the answer of a claimed call; of several the first. Durable when it resolves. Rejects with `LogUnavailable`. */

@@ -40,6 +40,8 @@ export interface RoomDeps {
   readonly audit: AuditLog;
   /** Of tools called without the model. */
   readonly calls: CallMemory;
+  /** Of sessions made on several nodes; undefined where one makes them all. */
+  readonly creations?: CallMemory | undefined;
   readonly ledger: Ledger;
   readonly rates: RateLimiter;
   readonly seats: TurnSeats;
@@ -188,6 +190,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     tools: tools.definitions,
     fitsSchema,
     isDraining: () => draining,
+    creations: deps.creations,
   });
   const api = createAuditedApi(service, { audit, clock });
   const running = (): readonly SessionActor[] =>

@@ -17,6 +17,7 @@ import { canInspect, decide, type FitsSchema, type Policy } from '../core/permis
 import type { SessionState } from '../core/session-state.js';
 import { toReading, toSession } from '../core/snapshot.js';
 import type { AuditLog, AuditPage, AuditQuery } from '../ports/audit-log.js';
+import type { CallMemory } from '../ports/call-memory.js';
 import type { Clock } from '../ports/clock.js';
 import type { EventLog, LogQuery } from '../ports/event-log.js';
 import type { NewId } from '../ports/identity.js';
@@ -62,6 +63,7 @@ export interface ServiceDeps {
   readonly tools: readonly ToolDefinition[];
   readonly fitsSchema: FitsSchema;
   readonly isDraining: () => boolean;
+  readonly creations: CallMemory | undefined;
 }
 
 /** What a listing shows: everything but the starts of deltas that it doesn't show either. */

@@ -145,6 +145,26 @@ describe('Redis that goes away', () => {
   });
 });
 
+it('[BUD-4] gives up nobody’s holds right after it stalled, though no connection was lost', async () => {
+  server = await start();
+  let now = Date.now();
+  const connection = await RedisConnection.open({ url: server.url, now: () => now, commandTimeoutMs: 100 });
+  const node = { connection, ledger: new RedisLedger({ redis: connection, logger: undefined, waitMs: 0 }) };
+  nodes.push(node);
+  const held = await hold(node.ledger);
+  server.stall();
+  await expect(node.ledger.sweep()).rejects.toBeInstanceOf(RedisUnavailable);
+  await expect(node.ledger.usage(WHO)).rejects.toBeInstanceOf(RedisUnavailable);
+  now += LEDGER_TIMES.leaseMs + 1;
+  server.resume();
+  let swept: number | undefined;
+  while (swept === undefined) swept = await node.ledger.sweep().catch(() => undefined);
+  expect(swept).toBe(0);
+  await node.ledger.extend([{ hold: held, known: undefined }]);
+  await node.ledger.settle(held, aSettlement(9));
+  expect(await tokensOf(node)).toEqual({ used: 9, held: 0 });
+});
+
 it('[BUD-1] grants nothing while a Cluster is away, and goes on when it is back', async () => {
   const cluster = await startRedisCluster();
   const connection = await RedisConnection.open({ url: cluster.url });

@@ -39,7 +39,7 @@ describe.each([
       opened = {
         ...embedded,
         audit,
-        calls: new RedisCalls(connection),
+        calls: new RedisCalls(connection, 0),
         close: () => {
           closing ??= close();
           return closing;

@@ -33,7 +33,7 @@ export const keys = {
   audit: (orgId: string | undefined): string => (orgId === undefined ? `${PREFIX}:audit` : `${tagOf(orgId)}:audit`),
   /** Set: organisations that have an audit. */
   auditOrgs: `${PREFIX}:audit:orgs`,
-  /** Hash: a direct tool call under its caller's key; expires after a day. */
+  /** Hash: a direct tool call, or a session that is made, under its caller's key; expires after a day. */
   call: ({ orgId, userId, key }: Payer & { readonly key: string }): string =>
     `${tagOf(orgId)}:call:${encodeURIComponent(userId)}:${key}`,
   /** String: when all that was taken has come back, in microseconds; expires then. */

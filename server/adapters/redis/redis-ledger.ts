@@ -34,6 +34,7 @@ import {
 } from './ledger-format.js';
 import { LedgerOrgs } from './ledger-orgs.js';
 import { type RedisConnection, RedisUnavailable } from './redis-connection.js';
+import type { Script } from './scripts.js';
 import { SettlementQueue } from './settlement-queue.js';
 import { readSpend, SPEND_KEPT_DAYS } from './spend-book.js';
 
@@ -63,7 +64,7 @@ export class RedisLedger implements Ledger {
   readonly #queue: SettlementQueue;
   readonly #orgs: LedgerOrgs;
   readonly #onReady = (): void => this.#comeBack();
-  /** Until then nobody's holds are given up: their nodes have had no chance to renew them. */
+  /** Until then nobody's holds are given up: Redis was away, and their nodes have had no chance to renew them. */
   #sweepsFrom = Number.NEGATIVE_INFINITY;
   #isClosed = false;
   readonly #sweeping: NodeJS.Timeout | undefined;
@@ -160,11 +161,10 @@ export class RedisLedger implements Ledger {
 
   async #tryReserve(id: string, request: HoldRequest): Promise<Reservation> {
     if (this.#isClosed) throw new RedisUnavailable('The ledger is closed.');
-    const { redis } = this.#deps;
     const owner = this.#owner;
     const { orgId, amounts, limits = [] } = request;
     const { leaseMs } = LEDGER_TIMES;
-    const reply = await redis.run(
+    const reply = await this.#run(
       'ledger-reserve',
       [keys.budgetUser(request), keys.budgetOrg(orgId), keys.hold(orgId, id), keys.leases(orgId)],
       [id, amounts.tokens, amounts.nanoUsd, leaseMs, toHoldJson({ ...request, owner }), ...toLimitArgs(limits)],
@@ -190,7 +190,7 @@ export class RedisLedger implements Ledger {
     const { id, orgId, userId, heldAt, limits = [] } = hold;
     const { usage, costNanoUsd } = settlement;
     const day = toDay(heldAt);
-    const reply = await this.#deps.redis.run(
+    const reply = await this.#run(
       'ledger-settle',
       [...this.#holdKeys(hold), keys.spend(hold, day), keys.spenders(orgId, day)],
       [
@@ -218,7 +218,7 @@ export class RedisLedger implements Ledger {
   async #extend({ hold, known }: Heartbeat): Promise<void> {
     const { id, heldAt, amounts } = hold;
     const checkpoint = known ? JSON.stringify({ usage: known.usage, costNanoUsd: known.costNanoUsd }) : '';
-    await this.#deps.redis.run('ledger-extend', this.#holdKeys(hold), [
+    await this.#run('ledger-extend', this.#holdKeys(hold), [
       id,
       heldAt,
       amounts.tokens,
@@ -231,10 +231,9 @@ export class RedisLedger implements Ledger {
 
   async #sweepOrg(orgId: string): Promise<number> {
     if (performance.now() < this.#sweepsFrom) return 0;
-    const { redis } = this.#deps;
     let count = 0;
     for (;;) {
-      const ids = (await redis.run('ledger-lapsed', [keys.leases(orgId)], [LAPSED_AT_ONCE])) as string[];
+      const ids = (await this.#run('ledger-lapsed', [keys.leases(orgId)], [LAPSED_AT_ONCE])) as string[];
       const settled = await Promise.all(ids.map((id) => this.#settleLapsed(orgId, id)));
       const found = settled.filter(Boolean).length;
       count += found;
@@ -262,7 +261,7 @@ export class RedisLedger implements Ledger {
   }
 
   async #windowsOf(payer: Payer) {
-    const found = await this.#deps.redis.run('ledger-windows', [keys.budgetUser(payer), keys.budgetOrg(payer.orgId)]);
+    const found = await this.#run('ledger-windows', [keys.budgetUser(payer), keys.budgetOrg(payer.orgId)]);
     const [now = '', ...texts] = found as string[];
     const heldAt = Number(now);
     return { heldAt, windows: windowsAt(heldAt, payer), counters: texts.map(parseCounter) };
@@ -274,8 +273,22 @@ export class RedisLedger implements Ledger {
     );
   }
 
-  #comeBack(): void {
+  async #run(script: Script, names: readonly string[], args: readonly (string | number)[] = []): Promise<unknown> {
+    try {
+      return await this.#deps.redis.run(script, names, args);
+    } catch (error) {
+      // One that stalls comes back without a new connection, and so does a node of a Cluster.
+      if (error instanceof RedisUnavailable) this.#holdSweeps();
+      throw error;
+    }
+  }
+
+  #holdSweeps(): void {
     this.#sweepsFrom = performance.now() + LEDGER_TIMES.leaseMs;
+  }
+
+  #comeBack(): void {
+    this.#holdSweeps();
     this.#orgs.forget();
     void this.#queue.flush();
   }
