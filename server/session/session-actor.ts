@@ -59,6 +59,8 @@ export class SessionActor {
   #openSince: number | undefined;
   #flushed: Promise<unknown> = Promise.resolve();
   #isDead = false;
+  /** Resolves when all work is over; undefined before it was to end. */
+  #stopped: Promise<void> | undefined;
 
   constructor(deps: ActorDeps, state: SessionState) {
     this.#deps = deps;
@@ -132,10 +134,11 @@ export class SessionActor {
   }
 
   /** Ends all work without touching the log. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
     this.#isDead = true;
     this.#wakeTimer.cancel();
-    await this.#runner.stop();
+    this.#stopped ??= this.#runner.stop();
+    return this.#stopped;
   }
 
   /** Append first; then show, then act. Resolves when the effects that a reply waits for are over. */
@@ -172,7 +175,8 @@ export class SessionActor {
     effects: readonly Effect[],
     { openSince, closedAt }: OpenMarks,
   ): Promise<void> | undefined {
-    if (this.#isDead) return undefined;
+    // Its work is being ended, and whoever is told that a turn was stopped waits for that (CAN-2).
+    if (this.#isDead) return this.#stopped;
     if (records.length > 0) this.feed.publish(records, openSince);
     if (closedAt !== undefined) this.#deps.log.trimDeltas(this.feed.sessionId, closedAt);
     for (const record of records)

@@ -70,7 +70,7 @@ export class TurnRunner {
   async stop(): Promise<void> {
     for (const abort of this.#tools.values()) abort.abort();
     this.#request?.abort.abort();
-    await this.#request?.done;
+    await Promise.all([this.#request?.done, this.#closing]);
   }
 
   #abort(request: RunningRequest): void {

@@ -1,4 +1,4 @@
-/** What a session is opened from, and who is let in while its actor goes. */
+/** What a session is opened from, who is let in while its actor goes, and what those wait for whom it goes under. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -103,4 +103,44 @@ describe('attaching', () => {
     await until(() => sink.frames.filter(({ type }) => type === 'turn.started').length === 2);
     sink.checkOrder(0);
   });
+});
+
+it('[CAN-2] an interrupt under which the actor fails is accepted when the connection is closed, not before', async () => {
+  let release: (() => void) | undefined;
+  let fails = false;
+  const wrapLog = (log: EventLog): EventLog => ({
+    epoch: log.epoch,
+    async append(append) {
+      if (fails) throw new LogUnavailable('store_failed', 'away');
+      await log.append(append);
+      if (!append.records.some((record) => record.kind === 'event' && record.type === 'user.interrupt')) return;
+      await new Promise<void>((resolve) => {
+        release = resolve;
+      });
+    },
+    read: (sessionId, query) => log.read(sessionId, query),
+    floorOf: (sessionId) => log.floorOf(sessionId),
+    readDeltas: (sessionId, afterSeq) => log.readDeltas(sessionId, afterSeq),
+    trimDeltas: (sessionId, upToSeq) => log.trimDeltas(sessionId, upToSeq),
+    findAnswer: (key) => log.findAnswer(key),
+  });
+  t = await startRoom({ dataDir, wrapLog });
+  t.model.closesLate = true;
+  const { id } = await t.create();
+  await t.send(say(id, 'Hi'));
+  const request = await t.model.request(1);
+  let isAccepted = false;
+  const interrupting = t
+    .send({ type: 'user.interrupt', id: 'stop', session_id: id })
+    .finally(() => void (isAccepted = true));
+  await until(() => release !== undefined);
+  fails = true;
+  await expect(t.send(say(id, 'Lost', { id: 'lost' }))).rejects.toMatchObject({ code: 'store_unavailable' });
+  expect(request.signal.aborted).toBe(true);
+  release?.();
+  await turns(20);
+  expect(isAccepted).toBe(false);
+  request.end({ type: 'aborted' });
+  expect(await interrupting).toMatchObject({ result: { outcome: 'cancelled' } });
+  fails = false;
 });
