@@ -8,3 +8,4 @@ export { RedisRates } from './redis-rates.js';
 export { RedisSeats } from './redis-seats.js';
 export { RedisTickets } from './redis-tickets.js';
 export { refuseRedisUrl } from './redis-url.js';
+export { createRedisStore, type RedisStore, type RedisStoreOptions } from './redis-store.js';

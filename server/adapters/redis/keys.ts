@@ -10,6 +10,11 @@ interface Payer {
   readonly userId: string;
 }
 
+const sessionTag = (id: string): string => `${PREFIX}:{${encodeURIComponent(id)}}`;
+
+const ownerTag = ({ orgId, userId }: Payer): string =>
+  `${PREFIX}:{${encodeURIComponent(orgId)}/${encodeURIComponent(userId)}}`;
+
 export const keys = {
   /** Hash: windows of a user, by day and month; expires 40 days after the last change. */
   budgetUser: ({ orgId, userId }: Payer): string => `${tagOf(orgId)}:budget:user:${userId}`,
@@ -52,4 +57,26 @@ export const keys = {
   directoryVersion: `${PREFIX}:{directory}:version`,
   /** Channel: that the directory changed. */
   directoryChannel: `${PREFIX}:directory`,
+  /** Hash: a session's row, the head and epoch of its log, its lease, its checkpoint. */
+  session: (id: string): string => `${sessionTag(id)}:session`,
+  /** Stream: a session's events, each under its seq. */
+  events: (id: string): string => `${sessionTag(id)}:events`,
+  /** Stream: a session's deltas, packed, under the last seq of each pack; gone where none is open. */
+  deltas: (id: string): string => `${sessionTag(id)}:deltas`,
+  /** Hash: answers to a session's commands; expires with the last of them. */
+  answers: (id: string): string => `${sessionTag(id)}:answers`,
+  /** Sorted set: fields of `answers` by when the command was accepted, in milliseconds; expires with the last. */
+  answerTimes: (id: string): string => `${sessionTag(id)}:answer-times`,
+  /** Sorted set: an owner's sessions by when they were created, in milliseconds. */
+  ownerSessions: (owner: Payer): string => `${ownerTag(owner)}:sessions`,
+  /** Hash: answers to an owner's `session.create`; expires with the last of them. */
+  ownerAnswers: (owner: Payer): string => `${ownerTag(owner)}:answers`,
+  /** Sorted set: fields of `ownerAnswers` by when the command was accepted, in milliseconds; expires with the last. */
+  ownerAnswerTimes: (owner: Payer): string => `${ownerTag(owner)}:answer-times`,
+  /** Sorted set: a share of all sessions, by when they were updated or earlier, in milliseconds. */
+  sessionShare: (share: number): string => `${PREFIX}:{sessions-${share}}`,
+  /** Sorted set: sessions with unfinished turns by when they were listed, in microseconds. */
+  unfinished: `${PREFIX}:{unfinished}`,
+  /** List: an organisation's feedback, as JSON. */
+  feedback: (orgId: string): string => `${tagOf(orgId)}:feedback`,
 } as const;
