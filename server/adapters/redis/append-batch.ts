@@ -26,6 +26,7 @@ export class AppendBatch {
   readonly #events: (string | number)[] = [];
   #answers: CommandAnswer[] | undefined;
   #row: RowChange | undefined;
+  #memberIds: readonly string[] | undefined;
   #head: number;
 
   constructor(hold: SessionHold, token: string) {
@@ -55,6 +56,7 @@ export class AppendBatch {
     }
     if (row) {
       this.#row = row;
+      this.#memberIds = row.memberIds ?? this.#memberIds;
       this.bytes += row.json.length;
     }
     return this.bytes - before;
@@ -72,7 +74,8 @@ export class AppendBatch {
         args.push(toAnswerField(answer), answer.acceptedAt, toAnswerJson(answer));
       if (this.#row) {
         const { status, unfinished, updatedAt, json } = this.#row;
-        args.push(status, unfinished ? 1 : 0, updatedAt, json);
+        const members = this.#memberIds ? JSON.stringify(this.#memberIds) : '';
+        args.push(status, unfinished ? 1 : 0, updatedAt, json, members);
       }
     }
     return { keys: sessionKeys(sessionId), args };

@@ -67,8 +67,8 @@ export const keys = {
   answers: (id: string): string => `${sessionTag(id)}:answers`,
   /** Sorted set: fields of `answers` by when the command was accepted, in milliseconds; expires with the last. */
   answerTimes: (id: string): string => `${sessionTag(id)}:answer-times`,
-  /** Sorted set: an owner's sessions by when they were created, in milliseconds. */
-  ownerSessions: (owner: Payer): string => `${ownerTag(owner)}:sessions`,
+  /** Sorted set: the sessions that a user is a member of, by when they were created, in milliseconds. */
+  memberSessions: (member: Payer): string => `${ownerTag(member)}:sessions`,
   /** Hash: answers to an owner's `session.create`; expires with the last of them. */
   ownerAnswers: (owner: Payer): string => `${ownerTag(owner)}:answers`,
   /** Sorted set: fields of `ownerAnswers` by when the command was accepted, in milliseconds; expires with the last. */

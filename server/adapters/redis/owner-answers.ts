@@ -39,7 +39,7 @@ export class OwnerAnswers {
     for (;;) {
       const [outcome, known, now] = (await this.#door.run(
         'owner-admit',
-        [keys.ownerSessions(row), keys.ownerAnswers(row), keys.ownerAnswerTimes(row)],
+        [keys.memberSessions(row), keys.ownerAnswers(row), keys.ownerAnswerTimes(row)],
         [row.id, row.createdAt, BOUNDS.dedupeMs, ...(said ? [...said, replaced] : [])],
       )) as ['new' | 'listed'] | ['answered', string, string];
       if (outcome !== 'answered') return outcome;
@@ -57,7 +57,7 @@ export class OwnerAnswers {
   async withdraw(row: SessionRow, answer: CommandAnswer | undefined, admitted: 'new' | 'listed'): Promise<void> {
     if (answer) await this.#replace(answer, toAnswerJson(answer, row.id), '');
     if (admitted === 'new')
-      await this.#door.do((redis) => redis.do((client) => client.zrem(keys.ownerSessions(row), row.id)));
+      await this.#door.do((redis) => redis.do((client) => client.zrem(keys.memberSessions(row), row.id)));
   }
 
   async #refuseWhereMade(answer: CommandAnswer, known: string, now: number): Promise<void> {

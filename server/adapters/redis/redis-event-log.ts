@@ -13,6 +13,7 @@ import { type AnswerKey, fromAnswerJson, toAnswerField } from './answer-json.js'
 import type { AppendQueue } from './append-queue.js';
 import { unpackDeltas } from './delta-pack.js';
 import { keys } from './keys.js';
+import type { MemberLists } from './member-lists.js';
 import type { OwnerAnswers } from './owner-answers.js';
 import type { RedisLeases } from './redis-leases.js';
 import type { SessionHold, SessionHolds } from './session-holds.js';
@@ -25,6 +26,7 @@ export interface RedisEventLogDeps {
   readonly queue: AppendQueue;
   readonly leases: RedisLeases;
   readonly unfinished: UnfinishedList;
+  readonly members: MemberLists;
   readonly ownerAnswers: OwnerAnswers;
 }
 
@@ -44,7 +46,7 @@ export class RedisEventLog implements EventLog {
   }
 
   append(append: LogAppend): Promise<void> {
-    const { door, holds, queue, leases } = this.#deps;
+    const { door, holds, queue, leases, members } = this.#deps;
     if (door.refusal) return Promise.reject(door.refusal);
     const { sessionId, records, row } = append;
     const hold = holds.find(sessionId);
@@ -59,7 +61,14 @@ export class RedisEventLog implements EventLog {
       hold.hasFailed = true;
       return refuse('store_failed', defect);
     }
-    const batch = queue.join(hold, append, row?.unfinished ? this.#list(hold) : undefined);
+    const listed = row?.memberIds && members.add(hold, row.memberIds);
+    const first = [row?.unfinished && this.#list(hold), listed].filter((one) => one !== undefined && one !== false);
+    const batch = queue.join(hold, append, first.length > 0 ? Promise.all(first) : undefined);
+    if (listed)
+      batch.promise
+        .then(() => listed)
+        .then((finish) => finish())
+        .catch(() => undefined);
     if (records.length > 0) hold.head = (records[records.length - 1] as LogRecord).seq;
     if (row && !row.unfinished) this.#unlist(hold, batch.promise);
     return batch.promise;

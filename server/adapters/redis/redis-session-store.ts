@@ -4,6 +4,7 @@ import type { CommandAnswer } from '../../ports/event-log.js';
 import type { Checkpoint, SessionPage, SessionRow, SessionStore } from '../../ports/session-store.js';
 import type { AppendQueue } from './append-queue.js';
 import { keys } from './keys.js';
+import { toMemberIds } from './member-lists.js';
 import type { OwnerAnswers } from './owner-answers.js';
 import { newEpoch } from './redis-leases.js';
 import type { SessionHolds } from './session-holds.js';
@@ -23,7 +24,7 @@ export interface RedisSessionStoreDeps {
 
 type Place = readonly [id: string, createdAt: number];
 
-const COLUMNS = ['user', 'org', 'status', 'unfinished', 'created', 'updated', 'json'] as const;
+const COLUMNS = ['user', 'org', 'status', 'unfinished', 'created', 'updated', 'json', 'members'] as const;
 /** A session that was listed so long ago, in milliseconds, and is not there, is not being made. */
 const STALE_MS = 600_000;
 
@@ -53,13 +54,17 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async get(sessionId: string): Promise<SessionRow | undefined> {
+    return (await this.#read(sessionId))?.row;
+  }
+
+  async #read(sessionId: string): Promise<{ row: SessionRow; memberIds: readonly string[] } | undefined> {
     const values = await this.#deps.door.do((redis) =>
       redis.do((client) => client.hmget(keys.session(sessionId), ...COLUMNS)),
     );
-    const [userId, orgId, status, unfinished, created, updated, json] = values;
+    const [userId, orgId, status, unfinished, created, updated, json, members] = values;
     // A claim leaves a lease for a moment where no session is.
     if (typeof userId !== 'string' || typeof orgId !== 'string' || typeof json !== 'string') return undefined;
-    return {
+    const row: SessionRow = {
       id: sessionId,
       userId,
       orgId,
@@ -69,18 +74,19 @@ export class RedisSessionStore implements SessionStore {
       updatedAt: Number(updated),
       json,
     };
+    return { row, memberIds: toMemberIds(userId, members) };
   }
 
-  async list(owner: { userId: string; orgId: string }, query: { limit: number; page?: string }): Promise<SessionPage> {
+  async list(member: { userId: string; orgId: string }, query: { limit: number; page?: string }): Promise<SessionPage> {
     const rows: SessionRow[] = [];
     let after = parsePage(query.page);
     for (;;) {
       const wanted = query.limit + 1 - rows.length;
-      const places = await this.#placesOf(owner, after, wanted);
-      const found = await Promise.all(places.map(([id]) => this.get(id)));
+      const places = await this.#placesOf(member, after, wanted);
+      const found = await Promise.all(places.map(([id]) => this.#read(id)));
       for (const [n, row] of found.entries()) {
-        if (row) rows.push(row);
-        else await this.#forget(owner, places[n] as Place);
+        if (!row) await this.#forget(member, places[n] as Place);
+        else if (row.memberIds.includes(member.userId)) rows.push(row.row);
       }
       after = places.at(-1);
       if (places.length < wanted || rows.length > query.limit) break;
@@ -153,7 +159,7 @@ export class RedisSessionStore implements SessionStore {
     for (let offset = 0; ; offset += wanted) {
       const page = await this.#deps.door.do((redis) =>
         redis.do((client) =>
-          client.zrevrangebyscore(keys.ownerSessions(owner), from, '-inf', 'WITHSCORES', 'LIMIT', offset, wanted),
+          client.zrevrangebyscore(keys.memberSessions(owner), from, '-inf', 'WITHSCORES', 'LIMIT', offset, wanted),
         ),
       );
       for (let at = 0; at < page.length && places.length < wanted; at += 2) {
@@ -166,7 +172,7 @@ export class RedisSessionStore implements SessionStore {
 
   async #forget(owner: { userId: string; orgId: string }, [id, createdAt]: Place): Promise<void> {
     if (Date.now() - createdAt < STALE_MS) return;
-    await this.#deps.door.do((redis) => redis.do((client) => client.zrem(keys.ownerSessions(owner), id)));
+    await this.#deps.door.do((redis) => redis.do((client) => client.zrem(keys.memberSessions(owner), id)));
   }
 }
 

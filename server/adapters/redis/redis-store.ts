@@ -8,6 +8,7 @@ import { AppendQueue } from './append-queue.js';
 import { keys } from './keys.js';
 import { OwnerAnswers } from './owner-answers.js';
 import type { RedisConnection } from './redis-connection.js';
+import { MemberLists } from './member-lists.js';
 import { RedisEventLog } from './redis-event-log.js';
 import { RedisLeases } from './redis-leases.js';
 import { RedisSessionStore } from './redis-session-store.js';
@@ -44,6 +45,7 @@ export function createRedisStore({ redis, logger, ...options }: RedisStoreOption
   const holds = new SessionHolds((id) => redis.laneOf(keys.session(id)));
   const queue = new AppendQueue(redis, holds);
   const unfinished = new UnfinishedList(door);
+  const members = new MemberLists(door);
   const ownerAnswers = new OwnerAnswers(door);
   const leases = new RedisLeases({ door, holds, queue, nodeId, times, logger });
   const finish = async (): Promise<void> => {
@@ -57,14 +59,14 @@ export function createRedisStore({ redis, logger, ...options }: RedisStoreOption
     return closing;
   };
   return {
-    log: new RedisEventLog({ door, holds, queue, leases, unfinished, ownerAnswers }),
+    log: new RedisEventLog({ door, holds, queue, leases, unfinished, members, ownerAnswers }),
     sessions: new RedisSessionStore({
       door,
       holds,
       queue,
       unfinished,
       ownerAnswers,
-      sweep: new SessionSweep(door, nodeId),
+      sweep: new SessionSweep(door, members, nodeId),
       close,
     }),
     leases,

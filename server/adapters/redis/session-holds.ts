@@ -18,6 +18,8 @@ export interface SessionHold {
   isRenewing: boolean;
   /** When the session was listed as unfinished, as far as it was done here; while it is being done, a promise. */
   listed: Promise<string> | undefined;
+  /** Who its members are by the last append that was queued and changed them. */
+  memberIds: readonly string[] | undefined;
 }
 
 export class SessionHolds {
@@ -52,6 +54,7 @@ export class SessionHolds {
         provenAt: 0,
         isRenewing: false,
         listed: undefined,
+        memberIds: undefined,
       };
       this.#holds.set(sessionId, hold);
     }

@@ -2,23 +2,26 @@
 import { sessionKeys } from './append-batch.js';
 import { slotOf } from './key-slot.js';
 import { keys } from './keys.js';
+import { type MemberLists, toMemberIds } from './member-lists.js';
 import type { StoreDoor } from './store-door.js';
 
 const SHARES = 16;
 const SESSIONS_AT_ONCE = 100;
 const EVENTS_PER_SLICE = 500;
 
-type Removal = ['removed' | 'kept', user: string, org: string, updated: string] | null;
+type Removal = ['removed' | 'kept', user: string, org: string, updated: string, members: string] | null;
 
 /** All sessions, in shares, so that no key has them all. A session is listed before it is made. */
 export const shareOf = (sessionId: string): string => keys.sessionShare(slotOf(sessionId) % SHARES);
 
 export class SessionSweep {
   readonly #door: StoreDoor;
+  readonly #members: MemberLists;
   readonly #nodeId: string;
 
-  constructor(door: StoreDoor, nodeId: string) {
+  constructor(door: StoreDoor, members: MemberLists, nodeId: string) {
     this.#door = door;
+    this.#members = members;
     this.#nodeId = nodeId;
   }
 
@@ -81,16 +84,15 @@ export class SessionSweep {
   async #remove(sessionId: string, before: number | ''): Promise<Removal> {
     const removal = (await this.#door.run('session-remove', sessionKeys(sessionId), [before, this.#nodeId])) as Removal;
     if (removal?.[0] === 'kept') return removal;
-    const owner = removal && { userId: removal[1], orgId: removal[2] };
     await this.#door.do((redis) =>
       redis.do((client) =>
-        Promise.all([
-          client.zrem(shareOf(sessionId), sessionId),
-          client.zrem(keys.unfinished, sessionId),
-          owner && client.zrem(keys.ownerSessions(owner), sessionId),
-        ]),
+        Promise.all([client.zrem(shareOf(sessionId), sessionId), client.zrem(keys.unfinished, sessionId)]),
       ),
     );
+    if (removal) {
+      const [, user, org, , members] = removal;
+      await this.#members.remove(org, toMemberIds(user, members || undefined), sessionId);
+    }
     return removal;
   }
 }

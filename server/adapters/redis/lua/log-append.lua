@@ -12,7 +12,7 @@
 -- ARGV[7]  how long an answer counts, milliseconds
 -- ARGV[8]  how many events; after it for each: seq, type, turn, JSON
 -- ARGV[…]  how many answers; after it for each: field, when accepted, JSON
--- ARGV[…]  where the row changes: status, 1 where unfinished, when updated, JSON
+-- ARGV[…]  where the row changes: status, 1 where unfinished, when updated, JSON, members as JSON or empty
 -- Returns  'ok', or what is in the way: 'lease_lost', 'missing', 'history' (this Redis began a new one), 'head'
 local kept = redis.call('HMGET', KEYS[1], 'token', 'created', 'history', 'head')
 if kept[1] ~= ARGV[2] then
@@ -66,5 +66,8 @@ if answers > 0 then
 end
 if ARGV[at] then
   redis.call('HSET', KEYS[1], 'status', ARGV[at], 'unfinished', ARGV[at + 1], 'updated', ARGV[at + 2], 'json', ARGV[at + 3])
+  if ARGV[at + 4] ~= '' then
+    redis.call('HSET', KEYS[1], 'members', ARGV[at + 4])
+  end
 end
 return 'ok'
