@@ -130,8 +130,8 @@ export class SessionService implements SessionApi {
       cursor,
     );
     const result: AttachResult = isReplay
-      ? { mode: 'replay', epoch: log.epoch, head_seq: head }
-      : { mode: 'snapshot', epoch: log.epoch, head_seq: head, snapshot: toSnapshot(state) };
+      ? { mode: 'replay', epoch: state.epoch, head_seq: head }
+      : { mode: 'snapshot', epoch: state.epoch, head_seq: head, snapshot: toSnapshot(state) };
     return { result, start: () => subscription.start(), detach: () => subscription.detach() };
   }
 
@@ -250,7 +250,7 @@ export class SessionService implements SessionApi {
   ): Promise<boolean> {
     const { log } = this.#deps;
     if (afterSeq === 'head') return true;
-    if (afterSeq === undefined || (epoch !== undefined && epoch !== log.epoch)) return false;
+    if (afterSeq === undefined || (epoch !== undefined && epoch !== actor.state.epoch)) return false;
     if (afterSeq > actor.feed.head) return false;
     return afterSeq >= actor.feed.base || afterSeq >= (await log.floorOf(actor.state.sessionId));
   }
