@@ -55,6 +55,7 @@ export class ActorRegistry {
 
   constructor(deps: RegistryDeps) {
     this.#deps = deps;
+    deps.leases.onLost?.((sessionId) => this.#lose(sessionId));
     this.#scheduleSweep();
   }
 
@@ -90,7 +91,10 @@ export class ActorRegistry {
   /** Opens a session that was just made. */
   async adopt(session: NewSession): Promise<SessionActor> {
     const opening = this.#claim(session.sessionId).then((lease) =>
-      this.#start(createSessionState(session), lease, { checkpointSeq: 0, isNew: true }),
+      this.#start(createSessionState({ ...session, epoch: this.#epochOf(lease) }), lease, {
+        checkpointSeq: 0,
+        isNew: true,
+      }),
     );
     this.#live.set(session.sessionId, opening);
     opening.catch(() => this.#live.delete(session.sessionId));
@@ -135,7 +139,7 @@ export class ActorRegistry {
     const row = await this.#deps.sessions.get(sessionId);
     if (!row) throw new MidstreamError('session_not_found');
     const lease = await this.#claim(sessionId);
-    const { state, checkpointSeq } = await this.#fold(row);
+    const { state, checkpointSeq } = await this.#fold(row, this.#epochOf(lease));
     if (state.deleted) {
       // Its removal was cut short.
       await this.#deps.sessions.remove(sessionId);
@@ -154,14 +158,18 @@ export class ActorRegistry {
     return lease;
   }
 
+  #epochOf(lease: Lease): string {
+    return lease.epoch ?? this.#deps.log.epoch;
+  }
+
   /** Folds the log from the last checkpoint on. */
-  async #fold(row: SessionRow): Promise<{ state: SessionState; checkpointSeq: number }> {
+  async #fold(row: SessionRow, epoch: string): Promise<{ state: SessionState; checkpointSeq: number }> {
     const { log } = this.#deps;
     const checkpoint = await this.#loadCheckpoint(row.id);
     const checkpointSeq = checkpoint?.seq ?? 0;
     let state = checkpoint
-      ? fromCheckpoint(checkpoint.json, log.epoch)
-      : createSessionState(toNewSession(row, log.epoch));
+      ? fromCheckpoint(checkpoint.json, epoch)
+      : createSessionState(toNewSession(row, epoch));
     const deltas = [...(await log.readDeltas(row.id, state.seq))];
     let page: Awaited<ReturnType<EventLog['read']>>;
     let after = state.seq;
@@ -198,6 +206,16 @@ export class ActorRegistry {
     const live = this.#forget(sessionId);
     const { state } = live?.actor ?? {};
     if (state && (state.turn || state.queue.length > 0)) this.#openAgain(sessionId, FIRST_REOPEN_MS);
+  }
+
+  /** Another node writes this session, or may: all work on it ends (NODE-3), and its watchers attach where it goes on. */
+  #lose(sessionId: string): void {
+    const live = this.#actors.get(sessionId);
+    if (!live || live.actor.isDead) return;
+    this.#deps.logger.warn('a session’s lease was lost', { session_id: sessionId });
+    void live.actor.stop();
+    live.actor.feed.end('failed');
+    this.#replace(sessionId);
   }
 
   #openAgain(sessionId: string, delayMs: number): void {

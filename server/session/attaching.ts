@@ -36,8 +36,8 @@ export async function attachTo(
     cursor,
   );
   const result: AttachResult = isReplay
-    ? { mode: 'replay', epoch: log.epoch, head_seq: head }
-    : { mode: 'snapshot', epoch: log.epoch, head_seq: head, snapshot: toSnapshot(state) };
+    ? { mode: 'replay', epoch: state.epoch, head_seq: head }
+    : { mode: 'snapshot', epoch: state.epoch, head_seq: head, snapshot: toSnapshot(state) };
   return { result, start: () => subscription.start(), detach: () => subscription.detach() };
 }
 
@@ -49,7 +49,7 @@ async function canReplay(
   log: EventLog,
 ): Promise<boolean> {
   if (afterSeq === 'head') return true;
-  if (afterSeq === undefined || (epoch !== undefined && epoch !== log.epoch)) return false;
+  if (afterSeq === undefined || (epoch !== undefined && epoch !== actor.state.epoch)) return false;
   if (afterSeq > actor.feed.head) return false;
   return afterSeq >= actor.feed.base || afterSeq >= (await log.floorOf(actor.state.sessionId));
 }

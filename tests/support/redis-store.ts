@@ -8,10 +8,20 @@ export interface RedisNode extends LogStore {
   cut(): void;
 }
 
-type NodeOptions = Omit<RedisStoreOptions, 'redis'> & { readonly now?: (() => number) | undefined };
+export interface RedisNodeOptions extends Omit<RedisStoreOptions, 'redis'> {
+  readonly now?: (() => number) | undefined;
+  readonly commandTimeoutMs?: number;
+}
 
-export async function openRedisNode(url: string, { now, ...options }: NodeOptions = {}): Promise<RedisNode> {
-  const redis = await RedisConnection.open({ url, ...(now && { now }) });
+export async function openRedisNode(
+  url: string,
+  { now, commandTimeoutMs, ...options }: RedisNodeOptions = {},
+): Promise<RedisNode> {
+  const redis = await RedisConnection.open({
+    url,
+    ...(now && { now }),
+    ...(commandTimeoutMs !== undefined && { commandTimeoutMs }),
+  });
   const store = createRedisStore({ redis, ...options });
   return {
     ...store,
