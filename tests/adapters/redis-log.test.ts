@@ -137,7 +137,7 @@ describe('a log on Redis', () => {
     await node.log.append({ ...one, records: [anEvent(3, { text: 'lost' })] });
 
     // Who held it comes to the new master with the token, and the head, that it has there.
-    expect(await other.redis.run('log-append', allKeys(S), [one.token, 2, 3, '', '', 0, 0])).toBe('history');
+    expect(await other.redis.run('log-append', allKeys(S), [one.token, 2, 3, '', '', 0, 'bell', 0])).toBe('history');
     const heir = await openNode(replica, { now: () => Date.now() + 11_000 });
     const next = await claim(heir);
     expect(next.epoch).not.toBe(one.epoch);
@@ -263,8 +263,8 @@ describe('leases on Redis', () => {
     await node.sessions.create(aRow(S));
     const { token } = await claim(node);
     for (const wrong of ['', token.slice(1), token.slice(0, -1), `${token}0`, token.toUpperCase()])
-      expect(await node.redis.run('log-append', allKeys(S), [wrong, 0, 1, '', '', 0, 0])).toBe('lease_lost');
-    expect(await node.redis.run('log-append', allKeys(S), [token, 0, 1, '', '', 0, 0])).toBe('ok');
+      expect(await node.redis.run('log-append', allKeys(S), [wrong, 0, 1, '', '', 0, 'bell', 0])).toBe('lease_lost');
+    expect(await node.redis.run('log-append', allKeys(S), [token, 0, 1, '', '', 0, 'bell', 0])).toBe('ok');
   });
 
   it('are held on while the node lives', async () => {
@@ -330,12 +330,12 @@ describe('what is listed beside the sessions', () => {
     const node = await openNode(await start());
     const owner = { userId: 'ada', orgId: 'acme' };
     for (const id of ['sesn_a', 'sesn_c', 'sesn_e']) await node.sessions.create(aRow(id));
-    for (const id of ['sesn_b', 'sesn_d']) await node.redis.client.zadd(keys.ownerSessions(owner), 1_000, id);
+    for (const id of ['sesn_b', 'sesn_d']) await node.redis.client.zadd(keys.memberSessions(owner), 1_000, id);
     const page = await node.sessions.list(owner, { limit: 2 });
     expect(page.rows.map(({ id }) => id)).toEqual(['sesn_e', 'sesn_c']);
     const next = await node.sessions.list(owner, { limit: 2, page: page.nextPage ?? '' });
     expect(next.rows.map(({ id }) => id)).toEqual(['sesn_a']);
-    expect(await node.redis.client.zcard(keys.ownerSessions(owner))).toBe(3);
+    expect(await node.redis.client.zcard(keys.memberSessions(owner))).toBe(3);
   });
 
   it('[CMD-2] lets a command make its session again where the first node died before it was made', async () => {

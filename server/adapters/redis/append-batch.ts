@@ -65,7 +65,15 @@ export class AppendBatch {
   toCall(): ScriptCall {
     const { sessionId } = this.hold;
     const deltas = this.#deltas.lastSeq ?? '';
-    const head = [this.#token, this.#headBefore, this.#head, deltas, this.#deltas.pack(), BOUNDS.dedupeMs];
+    const head = [
+      this.#token,
+      this.#headBefore,
+      this.#head,
+      deltas,
+      this.#deltas.pack(),
+      BOUNDS.dedupeMs,
+      keys.bell(sessionId),
+    ];
     const args: (string | number)[] = [...head, this.#events.length / 4];
     if (this.#events.length > 0 || this.#answers || this.#row) {
       for (const field of this.#events) args.push(field);

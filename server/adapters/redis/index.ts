@@ -3,6 +3,7 @@ export { RedisAudit } from './redis-audit.js';
 export { RedisCalls } from './redis-calls.js';
 export { RedisConnection, type RedisConnectionOptions, RedisUnavailable } from './redis-connection.js';
 export { RedisDirectory } from './redis-directory.js';
+export { RedisInbox } from './redis-inbox.js';
 export { RedisLedger, type RedisLedgerDeps } from './redis-ledger.js';
 export { RedisRates } from './redis-rates.js';
 export { RedisSeats } from './redis-seats.js';

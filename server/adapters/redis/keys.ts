@@ -77,6 +77,16 @@ export const keys = {
   sessionShare: (share: number): string => `${PREFIX}:{sessions-${share}}`,
   /** Sorted set: sessions with unfinished turns by when they were listed, in microseconds. */
   unfinished: `${PREFIX}:{unfinished}`,
+  /** Channel: the head of a session's log, or nothing where its lease changed. */
+  bell: (id: string): string => `${sessionTag(id)}:bell`,
+  /** Channel: sessions with unfinished turns whose lease was given back. */
+  orphanChannel: `${PREFIX}:orphans`,
+  /** Stream: what other nodes ask of a node and answer to it; trimmed as it is read, expires with the node. */
+  inbox: (nodeId: string): string => `${PREFIX}:{node:${nodeId}}:inbox`,
+  /** String: that a node is there; expires when it says so no more. */
+  alive: (nodeId: string): string => `${PREFIX}:{node:${nodeId}}:alive`,
+  /** Channel: what nodes tell all others. */
+  nodesChannel: `${PREFIX}:nodes`,
   /** List: an organisation's feedback, as JSON. */
   feedback: (orgId: string): string => `${tagOf(orgId)}:feedback`,
 } as const;

@@ -40,6 +40,7 @@ export class RedisConnection {
   /** Where it is, without the secret. */
   readonly description: string;
   readonly client: Redis | Cluster;
+  readonly #options: RedisConnectionOptions;
   readonly #now: (() => number) | undefined;
   #lastError: Error | undefined;
   #isClosing = false;
@@ -47,6 +48,7 @@ export class RedisConnection {
 
   private constructor(target: RedisTarget, options: RedisConnectionOptions) {
     this.description = describeTarget(target);
+    this.#options = options;
     this.#now = options.now;
     this.client = createClient(target, options.commandTimeoutMs ?? DEFAULT_COMMAND_TIMEOUT_MS);
     this.client.on('message', (channel: string, message: string) => {
@@ -68,6 +70,12 @@ export class RedisConnection {
       throw toUnavailable(connection.#lastError ?? error);
     }
     return connection;
+  }
+
+  /** One more connection to the same place, for what blocks. */
+  openAnother(): Promise<RedisConnection> {
+    const { logger, ...options } = this.#options;
+    return RedisConnection.open(options);
   }
 
   /**

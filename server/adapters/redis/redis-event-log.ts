@@ -13,6 +13,7 @@ import { type AnswerKey, fromAnswerJson, toAnswerField } from './answer-json.js'
 import type { AppendQueue } from './append-queue.js';
 import { unpackDeltas } from './delta-pack.js';
 import { keys } from './keys.js';
+import { type Entry, seqOf, toStoredEvent } from './log-entries.js';
 import type { MemberLists } from './member-lists.js';
 import type { OwnerAnswers } from './owner-answers.js';
 import type { RedisLeases } from './redis-leases.js';
@@ -29,8 +30,6 @@ export interface RedisEventLogDeps {
   readonly members: MemberLists;
   readonly ownerAnswers: OwnerAnswers;
 }
-
-type Entry = [id: string, fields: string[]];
 
 const PAGE = 1_000;
 
@@ -173,14 +172,6 @@ export class RedisEventLog implements EventLog {
 
 const refuse = (reason: LogUnavailable['reason'], message: string): Promise<never> =>
   Promise.reject(new LogUnavailable(reason, message));
-
-const seqOf = (id: string): number => Number(id.slice(0, id.indexOf('-')));
-
-/** The fields as `log-append` writes them: t, type, u, turn, a, when, j, JSON. */
-function toStoredEvent([id, fields]: Entry): StoredEvent {
-  const [, type = '', , turnId = '', , , , json = ''] = fields;
-  return { seq: seqOf(id), type, turnId: turnId || undefined, json };
-}
 
 /** Why an append can't be taken, as a sentence; undefined where it can. The script looks again. */
 function defectOf(hold: SessionHold, { sessionId, records }: LogAppend): string | undefined {

@@ -6,6 +6,7 @@ import type { AppendQueue } from './append-queue.js';
 import { keys } from './keys.js';
 import type { SessionHold, SessionHolds } from './session-holds.js';
 import type { StoreDoor } from './store-door.js';
+import type { UnfinishedList } from './unfinished-list.js';
 
 export interface LeaseTimes {
   /** How long a lease lives when nobody renews it, in milliseconds. */
@@ -18,6 +19,7 @@ export interface RedisLeasesDeps {
   readonly door: StoreDoor;
   readonly holds: SessionHolds;
   readonly queue: AppendQueue;
+  readonly unfinished: UnfinishedList;
   readonly nodeId: string;
   readonly times: LeaseTimes;
   readonly logger: Logger | undefined;
@@ -48,7 +50,7 @@ export class RedisLeases implements Leases {
     await queue.settled(hold);
     const askedAt = performance.now();
     const reply = await door
-      .run('lease-claim', [keys.session(sessionId)], [token, nodeId, times.leaseMs, newEpoch()])
+      .run('lease-claim', [keys.session(sessionId)], [token, nodeId, times.leaseMs, newEpoch(), keys.bell(sessionId)])
       .catch((error: unknown) => {
         give();
         throw error;
@@ -70,7 +72,20 @@ export class RedisLeases implements Leases {
     if (hold?.token !== token) return;
     holds.drop(hold);
     await queue.settled(hold);
-    await door.run('lease-release', [keys.session(sessionId)], [token]);
+    await door.run('lease-release', [keys.session(sessionId)], releaseArgs(sessionId, token));
+  }
+
+  /** Those that are listed as unfinished and whose lease lapsed or was given back. */
+  async orphans(): Promise<readonly string[]> {
+    const { door, unfinished } = this.#deps;
+    return unfinished.readOrphans(await now(door));
+  }
+
+  onOrphan(listener: () => void): void {
+    const { door, logger } = this.#deps;
+    door.redis
+      .listen(keys.orphanChannel, () => listener())
+      .catch((error: unknown) => logger?.warn('orphans are looked for by time alone', { error }));
   }
 
   onLost(listener: (sessionId: string) => void): void {
@@ -82,7 +97,10 @@ export class RedisLeases implements Leases {
     clearInterval(this.#timer);
     const { door, holds, logger } = this.#deps;
     const held = holds.all.map((hold) => {
-      const call = { keys: [keys.session(hold.sessionId)] as const, args: [hold.token ?? ''] };
+      const call = {
+        keys: [keys.session(hold.sessionId)] as const,
+        args: releaseArgs(hold.sessionId, hold.token ?? ''),
+      };
       holds.drop(hold);
       return call;
     });
@@ -125,6 +143,18 @@ export class RedisLeases implements Leases {
       else holds.lose(hold);
     }
   }
+}
+
+const releaseArgs = (sessionId: string, token: string): string[] => [
+  token,
+  keys.bell(sessionId),
+  keys.orphanChannel,
+  sessionId,
+];
+
+async function now(door: StoreDoor): Promise<number> {
+  const [seconds, micros] = await door.do((redis) => redis.do((client) => client.time()));
+  return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
 }
 
 /** Random: an epoch that was lost with its tail is never given again. */

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { EventLog } from '../../ports/event-log.js';
 import type { Leases } from '../../ports/lease.js';
+import type { LogTail } from '../../ports/log-tail.js';
 import type { Logger } from '../../ports/logger.js';
 import type { SessionStore } from '../../ports/session-store.js';
 import { AppendQueue } from './append-queue.js';
@@ -11,6 +12,7 @@ import type { RedisConnection } from './redis-connection.js';
 import { MemberLists } from './member-lists.js';
 import { RedisEventLog } from './redis-event-log.js';
 import { RedisLeases } from './redis-leases.js';
+import { RedisLogTail } from './redis-log-tail.js';
 import { RedisSessionStore } from './redis-session-store.js';
 import { SessionHolds } from './session-holds.js';
 import { SessionSweep } from './session-sweep.js';
@@ -31,6 +33,9 @@ export interface RedisStore {
   readonly log: EventLog;
   readonly sessions: SessionStore;
   readonly leases: Leases;
+  readonly tail: LogTail;
+  /** Another one at each start. */
+  readonly nodeId: string;
   /** Flushes what is pending and gives the leases back. Calling it again is harmless. */
   close(): Promise<void>;
 }
@@ -47,11 +52,13 @@ export function createRedisStore({ redis, logger, ...options }: RedisStoreOption
   const unfinished = new UnfinishedList(door);
   const members = new MemberLists(door);
   const ownerAnswers = new OwnerAnswers(door);
-  const leases = new RedisLeases({ door, holds, queue, nodeId, times, logger });
+  const leases = new RedisLeases({ door, holds, queue, unfinished, nodeId, times, logger });
+  const tail = new RedisLogTail(door);
   const finish = async (): Promise<void> => {
     door.close();
     await Promise.all(holds.all.map((hold) => queue.settled(hold)));
     await leases.close();
+    tail.close();
   };
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => {
@@ -70,6 +77,8 @@ export function createRedisStore({ redis, logger, ...options }: RedisStoreOption
       close,
     }),
     leases,
+    tail,
+    nodeId,
     close,
   };
 }

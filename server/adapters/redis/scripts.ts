@@ -24,6 +24,7 @@ export type Script =
   | 'lease-renew'
   | 'log-append'
   | 'log-sweep'
+  | 'log-tail'
   | 'log-trim'
   | 'owner-admit'
   | 'owner-settle'

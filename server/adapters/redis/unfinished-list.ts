@@ -26,7 +26,16 @@ export class UnfinishedList {
     await this.#door.run('unfinished-drop', [keys.unfinished], [sessionId, listedAt, 0]);
   }
 
-  async read(): Promise<string[]> {
+  read(): Promise<string[]> {
+    return this.#read(() => true);
+  }
+
+  /** Those whose lease is over at this time, in milliseconds since 1970. */
+  readOrphans(now: number): Promise<string[]> {
+    return this.#read((until) => until === null || Number(until) <= now);
+  }
+
+  async #read(isWanted: (leaseUntil: string | null) => boolean): Promise<string[]> {
     const listed = await this.#door.do((redis) =>
       redis.do((client) => client.zrange(keys.unfinished, '0', '-1', 'WITHSCORES')),
     );
@@ -36,11 +45,12 @@ export class UnfinishedList {
       await Promise.all(
         some.map(async (id, n) => {
           if (n % 2 === 1) return;
-          const flag = await this.#door.do((redis) =>
-            redis.do((client) => client.hget(keys.session(id), 'unfinished')),
+          const [flag, until] = await this.#door.do((redis) =>
+            redis.do((client) => client.hmget(keys.session(id), 'unfinished', 'until')),
           );
-          if (flag === '1') ids.push(id);
-          else await this.#door.run('unfinished-drop', [keys.unfinished], [id, some[n + 1] ?? '', STALE_MS]);
+          if (flag !== '1')
+            await this.#door.run('unfinished-drop', [keys.unfinished], [id, some[n + 1] ?? '', STALE_MS]);
+          else if (isWanted(until ?? null)) ids.push(id);
         }),
       );
     }

@@ -4,6 +4,7 @@
 -- ARGV[3]  the node
 -- ARGV[4]  how long it lives, milliseconds
 -- ARGV[5]  the epoch that begins where the log was written in another history of Redis
+-- ARGV[6]  channel that is told that the lease changed
 -- Returns  { head; epoch; 1 where there is such a session, else 0 }, or nothing
 local kept = redis.call('HMGET', KEYS[1], 'token', 'node', 'until', 'history', 'epoch', 'head', 'created')
 local now = now_ms()
@@ -21,4 +22,5 @@ if not kept[7] then
   -- Nothing stays of a session that never was.
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
+redis.call('PUBLISH', ARGV[6], '')
 return { tonumber(kept[6] or 0), epoch, kept[7] and 1 or 0 }

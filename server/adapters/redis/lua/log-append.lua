@@ -10,7 +10,8 @@
 -- ARGV[5]  the last delta's seq; empty where there is none
 -- ARGV[6]  the deltas, packed
 -- ARGV[7]  how long an answer counts, milliseconds
--- ARGV[8]  how many events; after it for each: seq, type, turn, JSON
+-- ARGV[8]  channel that is told the head
+-- ARGV[9]  how many events; after it for each: seq, type, turn, JSON
 -- ARGV[…]  how many answers; after it for each: field, when accepted, JSON
 -- ARGV[…]  where the row changes: status, 1 where unfinished, when updated, JSON, members as JSON or empty
 -- Returns  'ok', or what is in the way: 'lease_lost', 'missing', 'history' (this Redis began a new one), 'head'
@@ -30,14 +31,17 @@ end
 
 -- The first write is one that full memory refuses, so that it refuses all.
 redis.call('HSET', KEYS[1], 'head', ARGV[4])
+if ARGV[3] ~= ARGV[4] then
+  redis.call('PUBLISH', ARGV[8], ARGV[4])
+end
 if ARGV[5] ~= '' then
   redis.call('XADD', KEYS[3], ARGV[5] .. '-0', 'p', ARGV[6])
 end
-if #ARGV == 8 then
+if #ARGV == 9 then
   return 'ok'
 end
-local at = 9
-local events = tonumber(ARGV[8])
+local at = 10
+local events = tonumber(ARGV[9])
 local now = now_ms()
 local written = string.format('%.0f', now)
 for _ = 1, events do
