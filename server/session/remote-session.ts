@@ -78,7 +78,12 @@ export class RemoteSession implements SessionDoor {
   }
 
   async delete(by: Principal): Promise<void> {
-    await this.#ask({ kind: 'delete', caller: { principal: by, requestId: '' } }, undefined);
+    try {
+      await this.#ask({ kind: 'delete', caller: { principal: by, requestId: '' } }, undefined);
+    } catch (error) {
+      // The log told before the owner did.
+      if (!(error instanceof ActorGone && this.#follower.isDeleted)) throw error;
+    }
   }
 
   /** The owner knows that it is none before the log tells who is; for a moment that may be nobody. */

@@ -35,6 +35,7 @@ export class SessionFollower {
   #next: Promise<void> | undefined;
   #unwatch: (() => void) | undefined;
   #isOver = false;
+  #isDeleted = false;
 
   /** `state`: what its fold begins with. `feed`: one that showed this session before, with who watches it. */
   constructor(deps: FollowerDeps, state: SessionState, feed: SessionFeed | undefined) {
@@ -56,6 +57,11 @@ export class SessionFollower {
 
   get isOver(): boolean {
     return this.#isOver;
+  }
+
+  /** The session is gone. */
+  get isDeleted(): boolean {
+    return this.#isDeleted;
   }
 
   /** Resolves when it has read all that there is. */
@@ -109,7 +115,7 @@ export class SessionFollower {
     while (!this.#isOver) {
       const read = await this.#deps.tail.read(this.#state.sessionId, this.#seq);
       if (this.#isOver) return;
-      if (!read) return this.#end(() => this.feed.end('deleted'));
+      if (!read) return this.#endDeleted();
       if (read.epoch !== this.#state.epoch || read.upTo < this.#seq)
         return this.#end(() => this.feed.reset(read.epoch));
       this.#take(read);
@@ -127,7 +133,7 @@ export class SessionFollower {
     for (const event of events) if (event.type === 'session.member_updated') this.#endMembership(event);
     this.#publish(records.filter(({ seq }) => seq > this.feed.head));
     if (isWhole && upTo > this.feed.head) this.feed.skipTo(upTo);
-    if (events.some(({ type }) => type === 'session.deleted')) this.#end(() => this.feed.end('deleted'));
+    if (events.some(({ type }) => type === 'session.deleted')) this.#endDeleted();
     if (isWhole) this.#setOwner(owner);
   }
 
@@ -161,6 +167,11 @@ export class SessionFollower {
     if (owner?.token === this.#owner?.token) return;
     this.#owner = owner;
     for (const listener of [...this.#ownerListeners]) listener();
+  }
+
+  #endDeleted(): void {
+    this.#isDeleted = true;
+    this.#end(() => this.feed.end('deleted'));
   }
 
   #end(tell: () => void): void {
