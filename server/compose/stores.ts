@@ -1,10 +1,12 @@
-/** Where state is kept, port by port: the embedded store, and what nodes share in Redis where there is one. */
+/** Where state is kept, port by port: in Redis where there is one, for all nodes; else in the embedded store. */
 import { EmbeddedRates, EmbeddedSeats, openEmbeddedStore } from '../adapters/embedded/index.js';
 import {
+  createRedisStore,
   RedisAudit,
   RedisCalls,
   RedisConnection,
   RedisDirectory,
+  RedisInbox,
   RedisLedger,
   RedisRates,
   RedisSeats,
@@ -16,8 +18,10 @@ import type { CallMemory } from '../ports/call-memory.js';
 import type { Clock } from '../ports/clock.js';
 import type { DirectoryStore } from '../ports/directory-store.js';
 import type { EventLog } from '../ports/event-log.js';
+import type { Inbox } from '../ports/inbox.js';
 import type { Leases } from '../ports/lease.js';
 import { type Ledger, LEDGER_TIMES } from '../ports/ledger.js';
+import type { LogTail } from '../ports/log-tail.js';
 import type { Logger } from '../ports/logger.js';
 import type { RateLimiter } from '../ports/rate-limiter.js';
 import type { SessionStore } from '../ports/session-store.js';
@@ -29,8 +33,10 @@ export interface StoreCheck {
   readonly detail: string;
 }
 
-/** What all nodes must see alike. */
-interface SharedStores {
+export interface Stores {
+  readonly log: EventLog;
+  readonly sessions: SessionStore;
+  readonly leases: Leases;
   readonly ledger: Ledger;
   readonly audit: AuditLog;
   readonly calls: CallMemory;
@@ -38,14 +44,10 @@ interface SharedStores {
   readonly directory: DirectoryStore;
   readonly rates: RateLimiter;
   readonly seats: TurnSeats;
-}
-
-export interface Stores extends SharedStores {
-  readonly log: EventLog;
-  readonly sessions: SessionStore;
-  readonly leases: Leases;
   /** Where nodes share it: what fixes the id of a session, whichever makes it (CMD-2). */
   readonly creations?: CallMemory;
+  /** How nodes work together; undefined where there is one. */
+  readonly nodes: { readonly inbox: Inbox; readonly tail: LogTail } | undefined;
   /** Whether each store answers, by name. Never rejects. */
   check(): Promise<Readonly<Record<string, StoreCheck>>>;
   close(): Promise<void>;
@@ -53,43 +55,56 @@ export interface Stores extends SharedStores {
 
 /** Rejects where a store can't be had. */
 export async function openStores(config: Config, clock: Clock, logger: Logger): Promise<Stores> {
-  const { dataDir, fsync, redisUrl } = config;
-  const redis = redisUrl && (await RedisConnection.open({ url: redisUrl.reveal(), logger }));
+  const { redisUrl } = config;
+  return redisUrl ? openShared(redisUrl.reveal(), logger) : openEmbedded(config, clock, logger);
+}
+
+async function openEmbedded({ dataDir, fsync }: Config, clock: Clock, logger: Logger): Promise<Stores> {
   const now = (): number => clock.now();
-  const embedded = await openEmbeddedStore({ dataDir, fsync, logger, now }).catch(async (error: unknown) => {
-    await redis?.close();
-    throw error;
-  });
-  const inRedis = redis && shareInRedis(redis, logger);
-  const shared = inRedis ?? { rates: new EmbeddedRates(now), seats: new EmbeddedSeats(now) };
+  const embedded = await openEmbeddedStore({ dataDir, fsync, logger, now });
   return {
     ...embedded,
-    ...shared,
-    check: async () => ({
-      store: await checkStore(() => embedded.sessions.ping(), `embedded store in ${dataDir}`),
-      ...(redis && { redis: await checkStore(() => redis.ping(), redis.description) }),
-    }),
-    async close() {
-      await inRedis?.ledger.close();
-      await inRedis?.audit.close();
-      await embedded.close();
-      await redis?.close();
-    },
+    rates: new EmbeddedRates(now),
+    seats: new EmbeddedSeats(now),
+    nodes: undefined,
+    check: async () => ({ store: await checkStore(() => embedded.sessions.ping(), `embedded store in ${dataDir}`) }),
+    close: () => embedded.close(),
   };
 }
 
-function shareInRedis(redis: RedisConnection, logger: Logger) {
+async function openShared(url: string, logger: Logger): Promise<Stores> {
+  const redis = await RedisConnection.open({ url, logger });
+  const { log, sessions, leases, tail, nodeId, close } = createRedisStore({ redis, logger });
+  const inbox = await RedisInbox.open({ redis, nodeId, logger }).catch(async (error: unknown) => {
+    await close();
+    await redis.close();
+    throw error;
+  });
+  // A node that holds nothing looks for holds of the dead all the same.
+  const ledger = new RedisLedger({ redis, logger, sweepEveryMs: LEDGER_TIMES.leaseMs / 2 });
+  const audit = new RedisAudit(redis, logger);
   const calls = new RedisCalls(redis);
   return {
-    // A node that holds nothing looks for holds of the dead all the same.
-    ledger: new RedisLedger({ redis, logger, sweepEveryMs: LEDGER_TIMES.leaseMs / 2 }),
-    audit: new RedisAudit(redis, logger),
+    log,
+    sessions,
+    leases,
+    ledger,
+    audit,
     calls,
     creations: calls,
     rates: new RedisRates(redis, logger),
     seats: new RedisSeats(redis, logger),
     tickets: new RedisTickets(redis),
     directory: new RedisDirectory(redis, logger),
+    nodes: { inbox, tail },
+    check: async () => ({ redis: await checkStore(() => redis.ping(), redis.description) }),
+    async close() {
+      await ledger.close();
+      await audit.close();
+      await inbox.close();
+      await close();
+      await redis.close();
+    },
   };
 }
 

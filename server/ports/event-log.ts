@@ -51,7 +51,7 @@ export class LogUnavailable extends Error {
 }
 
 export interface EventLog {
-  /** Changes when the store can't prove that its tail is whole (LOG-7). */
+  /** Changes when the store can't prove that its tail is whole (LOG-7). A session whose lease names another has that. */
   readonly epoch: string;
 
   /**

@@ -1,21 +1,21 @@
 /** The live actors of this node: opened from their log when first needed, closed when nobody uses them. */
 
-import type { LoggedEvent, Session } from '../../protocol/index.js';
 import { MidstreamError } from '../../protocol/index.js';
-import { canCheckpoint, fromCheckpoint, toCheckpoint } from '../core/checkpoint.js';
-import { applyDelta } from '../core/delta-fold.js';
+import { canCheckpoint, toCheckpoint } from '../core/checkpoint.js';
 import { createSessionState, type NewSession, type Participant, type SessionState } from '../core/session-state.js';
-import { applyEvent } from '../core/session-view.js';
 import type { StepContext } from '../core/transition.js';
 import type { AuditSink } from '../ports/audit-log.js';
 import type { Clock, Timer } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
 import type { Lease, Leases } from '../ports/lease.js';
 import type { Logger } from '../ports/logger.js';
-import type { Checkpoint, SessionRow, SessionStore } from '../ports/session-store.js';
+import type { SessionStore } from '../ports/session-store.js';
 import { CommandMemory } from './command-memory.js';
+import type { Followers } from './followers.js';
 import { SessionActor } from './session-actor.js';
+import { HeldElsewhere } from './session-door.js';
 import { SessionFeed } from './session-feed.js';
+import { foldLog } from './session-fold.js';
 import { type RunnerDeps, TurnRunner } from './turn-runner.js';
 
 export interface RegistryDeps {
@@ -29,6 +29,10 @@ export interface RegistryDeps {
   readonly context: () => StepContext;
   /** Brings the roles of those who take part in a turn that goes on (TOOL-1). */
   readonly loadRoles: (who: readonly Participant[]) => Promise<void>;
+  /** Where other nodes write sessions, too. */
+  readonly followers?: Followers | undefined;
+  /** A session was taken up that may have been open elsewhere. */
+  readonly onOpen?: (sessionId: string) => void;
 }
 
 interface Live {
@@ -40,7 +44,6 @@ interface Live {
 
 const FIRST_REOPEN_MS = 1_000;
 const MAX_REOPEN_MS = 30_000;
-const PAGE = 1_000;
 const SWEEP_MS = 15_000;
 const IDLE_MS = 60_000;
 /** A checkpoint is written when this many events came since the last one. */
@@ -52,9 +55,11 @@ export class ActorRegistry {
   readonly #actors = new Map<string, Live>();
   #sweep: Timer | undefined;
   #isClosed = false;
+  #isYielding = false;
 
   constructor(deps: RegistryDeps) {
     this.#deps = deps;
+    deps.leases.onLost?.((sessionId) => this.#lose(sessionId));
     this.#scheduleSweep();
   }
 
@@ -90,7 +95,11 @@ export class ActorRegistry {
   /** Opens a session that was just made. */
   async adopt(session: NewSession): Promise<SessionActor> {
     const opening = this.#claim(session.sessionId).then((lease) =>
-      this.#start(createSessionState(session), lease, { checkpointSeq: 0, isNew: true }),
+      this.#start(createSessionState({ ...session, epoch: this.#epochOf(lease) }), lease, {
+        checkpointSeq: 0,
+        isNew: true,
+        feed: undefined,
+      }),
     );
     this.#live.set(session.sessionId, opening);
     opening.catch(() => this.#live.delete(session.sessionId));
@@ -106,14 +115,42 @@ export class ActorRegistry {
     await this.#deps.leases.release(sessionId, live.lease);
   }
 
-  /** Takes up every session that has an unfinished turn (NODE-2). */
+  /** Takes up every session that has an unfinished turn which nobody runs (NODE-2). */
   async recover(): Promise<void> {
-    const ids = await this.#deps.sessions.unfinished();
-    for (const id of ids)
-      await this.get(id).catch((error: unknown) =>
-        this.#deps.logger.error('recovery failed', { session_id: id, error }),
+    const { sessions, leases, logger } = this.#deps;
+    const ids = leases.orphans ? shuffle(await leases.orphans()) : await sessions.unfinished();
+    let count = 0;
+    for (const id of ids) {
+      if (this.find(id)) continue;
+      await this.get(id).then(
+        () => count++,
+        (error: unknown) => {
+          if (!(error instanceof HeldElsewhere)) logger.error('recovery failed', { session_id: id, error });
+        },
       );
-    if (ids.length > 0) this.#deps.logger.info('unfinished sessions taken up', { count: ids.length });
+    }
+    if (count > 0) logger.info('unfinished sessions taken up', { count });
+  }
+
+  /** From here on other nodes take what this one gives back; it opens nothing more. */
+  beginYield(): void {
+    this.#isYielding = true;
+  }
+
+  /** Gives a session to whichever node takes it. */
+  async yield(sessionId: string): Promise<void> {
+    const live = this.#actors.get(sessionId);
+    if (!live) return;
+    const { leases, logger, followers } = this.#deps;
+    await this.#checkpoint(live, 1).catch((error: unknown) =>
+      logger.warn('no checkpoint was written', { session_id: sessionId, error }),
+    );
+    if (this.#actors.get(sessionId) !== live) return;
+    const { feed, state } = live.actor;
+    this.#forget(sessionId);
+    await live.actor.stop();
+    await leases.release(sessionId, live.lease);
+    followers?.take({ feed, epoch: state.epoch });
   }
 
   /** Stops everything; what is in the log goes on at the next start. */
@@ -132,78 +169,75 @@ export class ActorRegistry {
   }
 
   async #open(sessionId: string): Promise<Live> {
-    const row = await this.#deps.sessions.get(sessionId);
-    if (!row) throw new MidstreamError('session_not_found');
+    const { sessions, leases } = this.#deps;
+    if (!(await sessions.get(sessionId))) throw new MidstreamError('session_not_found');
     const lease = await this.#claim(sessionId);
-    const { state, checkpointSeq } = await this.#fold(row);
+    try {
+      return await this.#openWith(sessionId, lease);
+    } catch (error) {
+      await leases.release(sessionId, lease);
+      throw error;
+    }
+  }
+
+  async #openWith(sessionId: string, lease: Lease): Promise<Live> {
+    const { sessions, followers, loadRoles, onOpen } = this.#deps;
+    // Only now it is what it is: another node may have written it until it was claimed.
+    const row = await sessions.get(sessionId);
+    if (!row) throw new MidstreamError('session_not_found');
+    const epoch = this.#epochOf(lease);
+    const feed = await followers?.handOver(sessionId, epoch);
+    const { state, checkpointSeq } = await foldLog(row, epoch, this.#deps);
     if (state.deleted) {
       // Its removal was cut short.
-      await this.#deps.sessions.remove(sessionId);
+      await sessions.remove(sessionId);
       throw new MidstreamError('session_not_found');
     }
-    if (row.unfinished) await this.#deps.loadRoles(participantsOf(state));
-    const live = this.#start(state, lease, { checkpointSeq, isNew: false });
+    if (row.unfinished) await loadRoles(participantsOf(state));
+    if (feed && feed.head !== state.seq) feed.skipTo(state.seq);
+    const live = this.#start(state, lease, { checkpointSeq, isNew: false, feed });
     if (row.unfinished) live.actor.send({ type: 'recover' });
+    onOpen?.(sessionId);
     return live;
   }
 
   async #claim(sessionId: string): Promise<Lease> {
     if (this.#isClosed) throw new MidstreamError('draining');
+    if (this.#isYielding) throw new HeldElsewhere();
     const lease = await this.#deps.leases.claim(sessionId);
-    if (!lease) throw new MidstreamError('store_unavailable', 'Another server holds this session. Try again.');
+    if (!lease) throw new HeldElsewhere();
     return lease;
   }
 
-  /** Folds the log from the last checkpoint on. */
-  async #fold(row: SessionRow): Promise<{ state: SessionState; checkpointSeq: number }> {
-    const { log } = this.#deps;
-    const checkpoint = await this.#loadCheckpoint(row.id);
-    const checkpointSeq = checkpoint?.seq ?? 0;
-    let state = checkpoint
-      ? fromCheckpoint(checkpoint.json, log.epoch)
-      : createSessionState(toNewSession(row, log.epoch));
-    const deltas = [...(await log.readDeltas(row.id, state.seq))];
-    let page: Awaited<ReturnType<EventLog['read']>>;
-    let after = state.seq;
-    do {
-      page = await log.read(row.id, { afterSeq: after, limit: PAGE });
-      for (const { seq, json } of page) {
-        while (deltas[0] && deltas[0].seq < seq) state = applyDelta(state, deltas.shift() as (typeof deltas)[number]);
-        state = applyEvent(state, JSON.parse(json) as LoggedEvent);
-        after = seq;
-      }
-    } while (page.length === PAGE);
-    for (const delta of deltas) if (delta.seq > state.seq) state = applyDelta(state, delta);
-    return { state, checkpointSeq };
-  }
-
-  /** A checkpoint ahead of its log would hold what never happened: it is as good as lost. */
-  async #loadCheckpoint(sessionId: string): Promise<Checkpoint | undefined> {
-    const { log, sessions, logger } = this.#deps;
-    const checkpoint = await sessions.getCheckpoint(sessionId);
-    if (!checkpoint) return undefined;
-    const [last] = await log.read(sessionId, { afterSeq: 0, limit: 1, order: 'desc' });
-    const head = Math.max(last?.seq ?? 0, await log.floorOf(sessionId));
-    if (checkpoint.seq <= head) return checkpoint;
-    logger.error('a checkpoint is ahead of its log and is not used', {
-      session_id: sessionId,
-      seq: checkpoint.seq,
-      head,
-    });
-    return undefined;
+  #epochOf(lease: Lease): string {
+    return lease.epoch ?? this.#deps.log.epoch;
   }
 
   /** The actor failed: its turn goes on in the next one, as soon as the store answers again (TURN-1). */
   #replace(sessionId: string): void {
     const live = this.#forget(sessionId);
-    const { state } = live?.actor ?? {};
-    if (state && (state.turn || state.queue.length > 0)) this.#openAgain(sessionId, FIRST_REOPEN_MS);
+    if (!live) return;
+    const { state, feed } = live.actor;
+    const { followers } = this.#deps;
+    if (followers) followers.take({ feed, epoch: state.epoch });
+    else feed.end('failed');
+    if (state.turn || state.queue.length > 0) this.#openAgain(sessionId, FIRST_REOPEN_MS);
+  }
+
+  /** Another node writes this session, or may: all work on it ends (NODE-3), and its watchers see how it goes on. */
+  #lose(sessionId: string): void {
+    const live = this.#actors.get(sessionId);
+    if (!live || live.actor.isDead) return;
+    this.#deps.logger.warn('a session’s lease was lost', { session_id: sessionId });
+    void live.actor.stop();
+    this.#replace(sessionId);
   }
 
   #openAgain(sessionId: string, delayMs: number): void {
     this.#deps.clock.schedule(delayMs, () => {
       if (this.#isClosed) return;
       this.get(sessionId).catch((error: unknown) => {
+        if (error instanceof HeldElsewhere) return;
         if (error instanceof MidstreamError && error.code === 'session_not_found') return;
         this.#deps.logger.warn('a session could not be taken up again yet', { session_id: sessionId, error });
         this.#openAgain(sessionId, Math.min(delayMs * 2, MAX_REOPEN_MS));
@@ -211,7 +245,11 @@ export class ActorRegistry {
     });
   }
 
-  #start(state: SessionState, lease: Lease, from: { checkpointSeq: number; isNew: boolean }): Live {
+  #start(
+    state: SessionState,
+    lease: Lease,
+    from: { checkpointSeq: number; isNew: boolean; feed: SessionFeed | undefined },
+  ): Live {
     const { log, audit, clock, logger, runner, context } = this.#deps;
     const { sessionId } = state;
     const sessionLogger = logger.child({ session_id: sessionId });
@@ -222,7 +260,7 @@ export class ActorRegistry {
         clock,
         logger: sessionLogger,
         memory: new CommandMemory(sessionId, log, from.isNew),
-        feed: new SessionFeed(sessionId, state.seq),
+        feed: from.feed ?? new SessionFeed(sessionId, state.seq),
         token: lease.token,
         createRunner: (send) => new TurnRunner({ ...runner, clock, sessionId, logger: sessionLogger, send }),
         admission: runner.admission,
@@ -292,8 +330,8 @@ export const participantsOf = ({ turn, queue }: SessionState): readonly Particip
 const isUnused = ({ state, feed }: SessionActor): boolean =>
   state.turn === undefined && state.queue.length === 0 && state.registrations.length === 0 && feed.watchers.size === 0;
 
-function toNewSession(row: SessionRow, epoch: string): NewSession {
-  const { title, metadata, agent } = JSON.parse(row.json) as Session;
-  const owner = { user_id: row.userId, org_id: row.orgId };
-  return { sessionId: row.id, epoch, owner, title, metadata, agent, createdAt: row.createdAt };
+/** So that several nodes don't reach for the same one first. */
+function shuffle(ids: readonly string[]): readonly string[] {
+  const weighed = ids.map((id) => [Math.random(), id] as const);
+  return weighed.sort(([one], [other]) => one - other).map(([, id]) => id);
 }

@@ -5,8 +5,8 @@ import { toSnapshot } from '../core/snapshot.js';
 import type { Clock } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
 import { ActorGone } from './replies.js';
-import type { SessionActor } from './session-actor.js';
 import type { Attachment, AttachRequest, FrameSink } from './session-api.js';
+import type { SessionDoor } from './session-door.js';
 import { Subscription } from './subscription.js';
 
 export interface AttachDeps {
@@ -16,40 +16,41 @@ export interface AttachDeps {
 }
 
 export async function attachTo(
-  actor: SessionActor,
+  door: SessionDoor,
   request: AttachRequest,
   sink: FrameSink,
   { log, clock, principal }: AttachDeps,
 ): Promise<Attachment> {
   const { afterSeq, epoch } = request;
-  const { state } = actor;
-  const isReplay = await canReplay(actor, afterSeq, epoch, log);
+  const isReplay = await canReplay(door, afterSeq, epoch, log);
   // What is shown must be in the log (LOG-2).
-  if (!isReplay) await actor.flushed();
-  if (actor.isDead) throw new ActorGone();
+  const state = isReplay ? door.state : await door.flushed();
+  if (door.isDead) throw new ActorGone();
   // From here on an end of the membership finds the subscription.
-  if (roleOf(actor.state, principal) === undefined) throw new MidstreamError('session_not_found');
-  const head = isReplay ? actor.feed.head : state.seq;
+  if (roleOf(door.state, principal) === undefined) throw new MidstreamError('session_not_found');
+  const head = isReplay ? door.feed.head : state.seq;
   const cursor = isReplay && typeof afterSeq === 'number' ? afterSeq : head;
   const subscription = new Subscription(
-    { feed: actor.feed, log, clock, sink, deltas: request.deltas, userId: principal.user_id, onEnd: () => undefined },
+    { feed: door.feed, log, clock, sink, deltas: request.deltas, userId: principal.user_id, onEnd: () => undefined },
     cursor,
   );
   const result: AttachResult = isReplay
-    ? { mode: 'replay', epoch: log.epoch, head_seq: head }
-    : { mode: 'snapshot', epoch: log.epoch, head_seq: head, snapshot: toSnapshot(state) };
+    ? { mode: 'replay', epoch: state.epoch, head_seq: head }
+    : { mode: 'snapshot', epoch: state.epoch, head_seq: head, snapshot: toSnapshot(state) };
   return { result, start: () => subscription.start(), detach: () => subscription.detach() };
 }
 
 /** Whether everything after the cursor can be told without a hole (LOG-4). */
 async function canReplay(
-  actor: SessionActor,
+  door: SessionDoor,
   afterSeq: number | 'head' | undefined,
   epoch: string | undefined,
   log: EventLog,
 ): Promise<boolean> {
   if (afterSeq === 'head') return true;
-  if (afterSeq === undefined || (epoch !== undefined && epoch !== log.epoch)) return false;
-  if (afterSeq > actor.feed.head) return false;
-  return afterSeq >= actor.feed.base || afterSeq >= (await log.floorOf(actor.state.sessionId));
+  if (afterSeq === undefined || (epoch !== undefined && epoch !== door.state.epoch)) return false;
+  // Another node may have shown more by now.
+  if (afterSeq > door.feed.head) await door.flushed();
+  if (afterSeq > door.feed.head) return false;
+  return afterSeq >= door.feed.base || afterSeq >= (await log.floorOf(door.state.sessionId));
 }

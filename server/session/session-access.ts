@@ -3,14 +3,13 @@ import { type MemberRole, MidstreamError } from '../../protocol/index.js';
 import { refusalOf, type Shared } from '../core/membership.js';
 import { type Participant, toFirstMembers } from '../core/session-state.js';
 import type { SessionRow, SessionStore } from '../ports/session-store.js';
-import type { ActorRegistry } from './actor-registry.js';
 import { CommandOrder } from './command-order.js';
 import { ActorGone } from './replies.js';
-import type { SessionActor } from './session-actor.js';
 import type { Caller } from './session-api.js';
+import type { Doors, SessionDoor } from './session-door.js';
 
 export interface AccessDeps {
-  readonly registry: ActorRegistry;
+  readonly doors: Doors;
   readonly sessions: SessionStore;
 }
 
@@ -19,7 +18,7 @@ export class SessionAccess {
   /** Rows being read, by session: who comes meanwhile waits for the same one, and so behind who came before (CMD-5). */
   readonly #reading = new Map<string, Promise<SessionRow | undefined>>();
 
-  readonly #order = new CommandOrder<SessionActor>();
+  readonly #order = new CommandOrder<SessionDoor>();
 
   constructor(deps: AccessDeps) {
     this.#deps = deps;
@@ -30,18 +29,18 @@ export class SessionAccess {
     caller: Caller,
     sessionId: string,
     needed: MemberRole,
-    use: (actor: SessionActor) => Promise<T>,
+    use: (actor: SessionDoor) => Promise<T>,
   ): Promise<T> {
-    const find = (): Promise<SessionActor> => this.actorFor(caller, sessionId, needed);
+    const find = (): Promise<SessionDoor> => this.actorFor(caller, sessionId, needed);
     return this.#order.inOrder(sessionId, (enter) => this.#try(() => enter(find), use));
   }
 
   /** Uses the session's actor, for who has at least this role; where it was put to rest meanwhile, the next one. */
-  use<T>(caller: Caller, sessionId: string, needed: MemberRole, use: (actor: SessionActor) => Promise<T>): Promise<T> {
+  use<T>(caller: Caller, sessionId: string, needed: MemberRole, use: (actor: SessionDoor) => Promise<T>): Promise<T> {
     return this.#try(() => this.actorFor(caller, sessionId, needed), use);
   }
 
-  async #try<T>(find: () => Promise<SessionActor>, use: (actor: SessionActor) => Promise<T>): Promise<T> {
+  async #try<T>(find: () => Promise<SessionDoor>, use: (actor: SessionDoor) => Promise<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
       const actor = await find();
       try {
@@ -54,14 +53,14 @@ export class SessionAccess {
   }
 
   /** The session's actor; for who is no member the session doesn't exist, and isn't opened either (AUTH-3). */
-  async actorFor({ principal }: Caller, sessionId: string, needed: MemberRole): Promise<SessionActor> {
-    const { registry } = this.#deps;
-    if (this.#reading.has(sessionId) || !registry.find(sessionId)) {
+  async actorFor({ principal }: Caller, sessionId: string, needed: MemberRole): Promise<SessionDoor> {
+    const { doors } = this.#deps;
+    if (this.#reading.has(sessionId) || !doors.find(sessionId)) {
       const row = await this.#read(sessionId);
       if (!row) throw new MidstreamError('session_not_found');
       requireRole(toShared(row), principal, 'viewer');
     }
-    const actor = await registry.get(sessionId);
+    const actor = await doors.get(sessionId);
     if (actor.state.deleted) throw new MidstreamError('session_not_found');
     requireRole(actor.state, principal, needed);
     return actor;
@@ -77,7 +76,7 @@ export class SessionAccess {
 }
 
 /** How many actors of one session are tried before the store is said to be away. */
-const MAX_ACTORS = 3;
+const MAX_ACTORS = 6;
 
 function requireRole(shared: Shared, who: Participant, needed: MemberRole): void {
   const refusal = refusalOf(shared, who, needed);

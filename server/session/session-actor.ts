@@ -2,7 +2,14 @@
  * The only writer of one session's log. It steps the machine, appends what came of it, and when that is in the log
  * shows it, acts on it and replies.
  */
-import type { EventOf, SessionCommand, ToolsRegister, ToolsUnregister, TurnCommand } from '../../protocol/index.js';
+import type {
+  EventOf,
+  Principal,
+  SessionCommand,
+  ToolsRegister,
+  ToolsUnregister,
+  TurnCommand,
+} from '../../protocol/index.js';
 import type { LogRecord } from '../core/log-record.js';
 import type { SessionState } from '../core/session-state.js';
 import { toSession } from '../core/snapshot.js';
@@ -21,6 +28,7 @@ import type { CommandMemory } from './command-memory.js';
 import { isDenial } from './denials.js';
 import { ActorGone, Refused, unavailable } from './replies.js';
 import type { Accepted, Caller } from './session-api.js';
+import type { SessionDoor } from './session-door.js';
 import type { SessionFeed } from './session-feed.js';
 import type { TurnRunner } from './turn-runner.js';
 import { WakeTimer } from './wake-timer.js';
@@ -48,7 +56,7 @@ interface OpenMarks {
   readonly closedAt: number | undefined;
 }
 
-export class SessionActor {
+export class SessionActor implements SessionDoor {
   readonly feed: SessionFeed;
   readonly #deps: ActorDeps;
   readonly #runner: TurnRunner;
@@ -95,10 +103,12 @@ export class SessionActor {
     return this.#isDead;
   }
 
-  /** Resolves when all that the state holds now is in the log; rejects where the log refused it. */
-  async flushed(): Promise<void> {
+  /** Resolves with the state of now, when all of it is in the log; rejects where the log refused it. */
+  async flushed(): Promise<SessionState> {
+    const state = this.#state;
     await this.#flushed;
     if (this.#isDead) throw new ActorGone();
+    return state;
   }
 
   /** Takes an input that is no user's command. Undefined where the actor is dead. */
@@ -131,6 +141,15 @@ export class SessionActor {
     } catch (error) {
       throw error instanceof Refused ? error.withIndex() : error;
     }
+  }
+
+  leave(connectionId: string): void {
+    this.send({ type: 'connection_gone', connectionId });
+  }
+
+  async delete(by: Principal): Promise<void> {
+    this.send({ type: 'delete', by });
+    await this.flushed();
   }
 
   /** Ends all work without touching the log. */
@@ -210,7 +229,6 @@ export class SessionActor {
     if (!this.#isDead) {
       logger.error('the log refused an append; the session starts again from its log', { error });
       void this.stop();
-      this.feed.end('failed');
       onFail();
     }
     throw unavailable();

@@ -5,8 +5,8 @@
 import type { ControlFrame } from '../../protocol/index.js';
 import type { LogRecord } from '../core/log-record.js';
 
-/** `left`: whoever watches is no member any more. */
-export type EndReason = 'deleted' | 'failed' | 'left';
+/** `left`: whoever watches is no member any more. `reset`: the log began a new epoch, and whoever watches was told. */
+export type EndReason = 'deleted' | 'failed' | 'left' | 'reset';
 
 export interface Watcher {
   /** The last seq it took. */
@@ -83,7 +83,20 @@ export class SessionFeed {
     for (const watcher of [...this.#watchers]) if (watcher.userId === userId) watcher.end('left');
   }
 
-  end(reason: 'deleted' | 'failed'): void {
+  /** What is kept ends here, and goes on after this seq: who is behind it reads the log. */
+  skipTo(seq: number): void {
+    this.#records = [];
+    this.#base = seq;
+    for (const watcher of this.#watchers) watcher.wake();
+  }
+
+  /** The log's tail is not proven: its seqs mean something else from here on (LOG-7). */
+  reset(epoch: string): void {
+    this.broadcast({ type: 'connection.reset', session_id: this.sessionId, epoch });
+    this.end('reset');
+  }
+
+  end(reason: 'deleted' | 'failed' | 'reset'): void {
     for (const watcher of [...this.#watchers]) watcher.end(reason);
     this.#watchers.clear();
   }

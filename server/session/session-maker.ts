@@ -105,8 +105,8 @@ export class SessionMaker {
       updatedAt: createdAt,
     } as const;
     await sessions.create({ ...row, json: JSON.stringify(session) }, answer);
-    await registry.adopt(created);
-    return { result: { session } };
+    const { state } = await registry.adopt(created);
+    return { result: { session: toSession(state) } };
   }
 
   /**

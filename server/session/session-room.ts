@@ -4,14 +4,17 @@ import type { BudgetPolicy } from '../core/budget-math.js';
 import { toKnownUsage } from '../core/known-usage.js';
 import { type FitsSchema, mostGenerous, type Policy } from '../core/permissions.js';
 import type { FactsOf } from '../core/prices.js';
+import type { SessionState } from '../core/session-state.js';
 import type { StepContext } from '../core/transition.js';
 import type { AuditLog } from '../ports/audit-log.js';
 import type { CallMemory } from '../ports/call-memory.js';
 import type { Clock } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
 import type { NewId } from '../ports/identity.js';
+import type { Inbox } from '../ports/inbox.js';
 import type { Leases } from '../ports/lease.js';
 import type { Ledger } from '../ports/ledger.js';
+import type { LogTail } from '../ports/log-tail.js';
 import type { Logger } from '../ports/logger.js';
 import type { Metrics } from '../ports/metrics.js';
 import type { Model } from '../ports/model.js';
@@ -25,11 +28,19 @@ import type { Agents } from './agents.js';
 import { createAuditedApi, createAuditedUsage } from './audited-api.js';
 import { BudgetGate } from './budget-gate.js';
 import type { Directory } from './directory.js';
+import { Followers } from './followers.js';
+import { InboxDesk } from './inbox-desk.js';
 import { createPromptCounter } from './prompt-counter.js';
+import { RemoteConnections } from './remote-connections.js';
 import { createRevocationDesk } from './revocation-desk.js';
+import { SessionAccess } from './session-access.js';
 import type { SessionActor } from './session-actor.js';
 import type { RevocationApi, SessionApi, UsageApi } from './session-api.js';
+import type { Doors } from './session-door.js';
+import { SessionDoors } from './session-doors.js';
 import { SessionService } from './session-service.js';
+import { TakeOver } from './take-over.js';
+import { ToolBook } from './tool-book.js';
 import { ToolDesk } from './tool-desk.js';
 import { createUsageDesk } from './usage-desk.js';
 
@@ -37,6 +48,8 @@ export interface RoomDeps {
   readonly log: EventLog;
   readonly sessions: SessionStore;
   readonly leases: Leases;
+  /** How this node works with others; undefined where there are none. */
+  readonly nodes?: { readonly inbox: Inbox; readonly tail: LogTail } | undefined;
   readonly audit: AuditLog;
   /** Of tools called without the model. */
   readonly calls: CallMemory;
@@ -83,10 +96,12 @@ export interface SessionRoom {
 }
 
 const POLL_MS = 20;
+const isRunning = ({ turn }: SessionState): boolean => turn !== undefined && turn.phase.name !== 'waiting';
 const CANNOT_TELL = 'the store can’t say who was revoked, so no tool may run';
 
 export function createSessionRoom(deps: RoomDeps): SessionRoom {
-  const { log, sessions, leases, ledger, model, tools, validator, clock, newId, logger, directory, audit } = deps;
+  const { log, sessions, leases, ledger, model, tools, validator, clock, newId, logger, directory, audit, nodes } =
+    deps;
   let { policy } = deps;
   let draining = false;
   let { budgets } = deps;
@@ -144,6 +159,17 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
       return registry.actors.map(({ state }) => toKnownUsage(state, now)).filter((known) => known !== undefined);
     },
   });
+  const followers =
+    nodes &&
+    new Followers({
+      tail: nodes.tail,
+      sessions,
+      clock,
+      logger,
+      isNeeded: (sessionId) => toolBook.has(sessionId),
+      onOwner: ({ owner, feed }) => owner && toolBook.renew(feed.sessionId),
+    });
+  const { places } = admission;
   const registry: ActorRegistry = new ActorRegistry({
     log,
     audit,
@@ -156,7 +182,13 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     loadRoles: async (who) => {
       for (const one of who) await directory.load(one);
     },
+    followers,
+    onOpen: (sessionId) => toolBook.renew(sessionId),
   });
+  const doors: Doors =
+    nodes && followers ? new SessionDoors({ registry, followers, inbox: nodes.inbox, clock }) : registry;
+  const access = new SessionAccess({ doors, sessions });
+  const toolBook: ToolBook = new ToolBook({ access, logger });
   directory.protect(() => registry.actors.flatMap(({ state }) => participantsOf(state)));
   const toolDesk = new ToolDesk({
     tools,
@@ -173,8 +205,12 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     maxResultBytes: deps.limits.tool_result_bytes,
     isDraining: () => draining,
   });
-  const service = new SessionService({
+  const service: SessionService = new SessionService({
     registry,
+    doors,
+    access,
+    toolBook,
+    nodes,
     log,
     sessions,
     clock,
@@ -193,14 +229,43 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     creations: deps.creations,
   });
   const api = createAuditedApi(service, { audit, clock });
-  const running = (): readonly SessionActor[] =>
-    registry.actors.filter(({ state }) => state.turn && state.turn.phase.name !== 'waiting');
-  const { places } = admission;
+  const guests =
+    nodes &&
+    new RemoteConnections({
+      inbox: nodes.inbox,
+      clock,
+      onGone: (sessionId, connectionId) => registry.find(sessionId)?.leave(connectionId),
+    });
+  if (nodes && guests)
+    new InboxDesk({
+      inbox: nodes.inbox,
+      registry,
+      access: new SessionAccess({ doors: registry, sessions }),
+      directory,
+      connections: guests,
+      isDraining: () => draining,
+      deleteSession: (caller, sessionId) => service.deleteSession(caller, sessionId),
+    });
+  const recover = (): Promise<void> => places.afterAll(() => registry.recover());
+  let takeOver: TakeOver | undefined;
+  const running = (): readonly SessionActor[] => registry.actors.filter(({ state }) => isRunning(state));
   deps.metrics.gauge('turns_running', () => places.running);
   deps.metrics.gauge('turns_waiting', () => places.waiting);
   deps.metrics.gauge('turn_capacity', () => places.capacity);
   deps.metrics.gauge('sessions_open', () => registry.size);
   deps.metrics.gauge('budget_holds_open', () => gate.size);
+  /** What runs may end here until then; what doesn't run, and what is left, other nodes take up at once. */
+  const yieldAll = async (until: number): Promise<void> => {
+    for (;;) {
+      const isOver = clock.now() >= until;
+      const rest = registry.actors.filter(({ state }) => isOver || !isRunning(state));
+      await Promise.all(rest.map(({ state }) => registry.yield(state.sessionId)));
+      if (registry.size === 0) return;
+      if (isOver) logger.warn('sessions could not be handed over', { count: registry.size });
+      if (isOver) return;
+      await new Promise<void>((resolve) => void clock.schedule(POLL_MS, resolve));
+    }
+  };
   return {
     api,
     usage: createAuditedUsage(createUsageDesk({ ledger, clock, budgets: () => budgets, directory }), { audit, clock }),
@@ -208,13 +273,20 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     async recover() {
       // What the last run held is settled before this one holds anything.
       await gate.beat();
-      await places.afterAll(() => registry.recover());
+      await recover();
+      if (nodes)
+        takeOver = new TakeOver({ leases, clock, random: deps.random, logger, recover, isDraining: () => draining });
     },
     beginDrain: () => {
       draining = true;
+      if (nodes) registry.beginYield();
     },
     async drained(deadlineMs) {
       const until = clock.now() + deadlineMs;
+      if (nodes) {
+        await yieldAll(until);
+        return;
+      }
       while (running().length > 0 && clock.now() < until)
         await new Promise<void>((resolve) => void clock.schedule(POLL_MS, resolve));
       const cut = running();
@@ -234,9 +306,12 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     },
     async close() {
       draining = true;
+      await takeOver?.close();
       await toolDesk.close();
       await gate.close();
       admission.close();
+      guests?.close();
+      followers?.close();
       await registry.close();
     },
   };

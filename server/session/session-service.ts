@@ -21,6 +21,7 @@ import type { CallMemory } from '../ports/call-memory.js';
 import type { Clock } from '../ports/clock.js';
 import type { EventLog, LogQuery } from '../ports/event-log.js';
 import type { NewId } from '../ports/identity.js';
+import type { Inbox } from '../ports/inbox.js';
 import type { Logger } from '../ports/logger.js';
 import type { SessionStore } from '../ports/session-store.js';
 import type { ToolDefinition } from '../ports/tool-runner.js';
@@ -29,9 +30,10 @@ import type { Agents } from './agents.js';
 import { attachTo } from './attaching.js';
 import type { Directory } from './directory.js';
 import { readEcho } from './event-echo.js';
+import type { Doors } from './session-door.js';
 import { OpenConnections } from './open-connections.js';
 import { Presence } from './presence.js';
-import { SessionAccess, toShared } from './session-access.js';
+import { type SessionAccess, toShared } from './session-access.js';
 import type {
   Accepted,
   Attachment,
@@ -45,10 +47,16 @@ import type {
   ToolCallOptions,
 } from './session-api.js';
 import { SessionMaker } from './session-maker.js';
+import type { ToolBook } from './tool-book.js';
 import type { ToolDesk } from './tool-desk.js';
 
 export interface ServiceDeps {
   readonly registry: ActorRegistry;
+  readonly doors: Doors;
+  readonly access: SessionAccess;
+  readonly toolBook: ToolBook;
+  /** Other nodes, where there are any. */
+  readonly nodes: { readonly inbox: Inbox } | undefined;
   readonly log: EventLog;
   readonly sessions: SessionStore;
   readonly clock: Clock;
@@ -78,7 +86,7 @@ export class SessionService implements SessionApi {
 
   constructor(deps: ServiceDeps) {
     this.#deps = deps;
-    this.#access = new SessionAccess(deps);
+    this.#access = deps.access;
     this.#maker = new SessionMaker(deps);
   }
 
@@ -134,10 +142,11 @@ export class SessionService implements SessionApi {
 
   /** What a connection had in a session goes with it: its tools, its presence. */
   #leave(sessionId: string, connectionId: string): void {
-    const actor = this.#deps.registry.find(sessionId);
-    actor?.send({ type: 'connection_gone', connectionId });
+    const door = this.#deps.doors.find(sessionId);
+    door?.leave(connectionId);
+    this.#deps.toolBook.forget(sessionId, connectionId);
     const members = this.#presence.remove(sessionId, connectionId);
-    if (members) actor?.feed.broadcast({ type: 'presence.changed', session_id: sessionId, members: [...members] });
+    if (members) door?.feed.broadcast({ type: 'presence.changed', session_id: sessionId, members: [...members] });
   }
 
   async getSession(caller: Caller, sessionId: string): Promise<Session> {
@@ -157,10 +166,7 @@ export class SessionService implements SessionApi {
   }
 
   async deleteSession(caller: Caller, sessionId: string): Promise<void> {
-    await this.#access.use(caller, sessionId, 'owner', async (actor) => {
-      actor.send({ type: 'delete', by: caller.principal });
-      await actor.flushed();
-    });
+    await this.#access.use(caller, sessionId, 'owner', (actor) => actor.delete(caller.principal));
     await this.#deps.sessions.remove(sessionId);
     await this.#deps.registry.drop(sessionId);
   }
@@ -226,18 +232,18 @@ export class SessionService implements SessionApi {
 
   /** The state, as far as it is in the log (LOG-2). */
   #stateOf(caller: Caller, sessionId: string): Promise<SessionState> {
-    return this.#access.use(caller, sessionId, 'viewer', async (actor) => {
-      const { state } = actor;
-      await actor.flushed();
-      return state;
-    });
+    return this.#access.use(caller, sessionId, 'viewer', (actor) => actor.flushed());
   }
 
   #register(caller: Caller, command: ToolsRegister | ToolsUnregister): Promise<Accepted> {
     const { session_id } = command;
-    return this.#asMember(caller, session_id, () =>
-      this.#access.useInOrder(caller, session_id, 'editor', (actor) => actor.register(command, caller)),
-    );
+    return this.#asMember(caller, session_id, async (connectionId) => {
+      const accepted = await this.#access.useInOrder(caller, session_id, 'editor', (actor) =>
+        actor.register(command, caller),
+      );
+      this.#deps.toolBook.note(caller, connectionId, command);
+      return accepted;
+    });
   }
 
   #updatePresence(caller: Caller, command: PresenceUpdate): Promise<Accepted> {

@@ -74,7 +74,7 @@ export class Subscription implements Watcher {
   end(reason: EndReason): void {
     const { sink, feed } = this.#deps;
     if (reason === 'deleted') this.#pull();
-    if (reason !== 'failed') {
+    if (reason === 'deleted' || reason === 'left') {
       const code = reason === 'deleted' ? 'session_not_found' : 'forbidden';
       sink.control({ type: 'connection.detached', session_id: feed.sessionId, code });
     }

@@ -1,7 +1,7 @@
 /** What every event log must do, whatever it is made of. */
 import { toDeltaRecord } from '../../server/core/log-record.js';
 import type { LogUnavailable } from '../../server/ports/event-log.js';
-import type { Store, StoreHarness } from '../support/store-harness.js';
+import type { LogStore, StoreHarness } from '../support/store-harness.js';
 import { aDelta, anAnswer, anEvent, aRow } from '../support/store-records.js';
 
 const S = 'sesn_one';
@@ -13,10 +13,10 @@ const reasonOf = (attempt: Promise<unknown>): Promise<LogUnavailable['reason'] |
     (error: LogUnavailable) => error.reason,
   );
 
-export function describeEventLog(name: string, createHarness: () => StoreHarness): void {
+export function describeEventLog(name: string, createHarness: () => StoreHarness<LogStore>): void {
   describe(`${name}: event log`, () => {
-    let harness: StoreHarness;
-    let store: Store;
+    let harness: StoreHarness<LogStore>;
+    let store: LogStore;
     let nowMs: number;
 
     beforeEach(async () => {

@@ -1,13 +1,13 @@
 /** What every adapter of leases must do: one writer at a time, proven by the token that the append checks. */
-import type { Store, StoreHarness } from '../support/store-harness.js';
+import type { LogStore, StoreHarness } from '../support/store-harness.js';
 import { anEvent, aRow } from '../support/store-records.js';
 
 const S = 'sesn_one';
 
-export function describeLeases(name: string, createHarness: () => StoreHarness): void {
+export function describeLeases(name: string, createHarness: () => StoreHarness<LogStore>): void {
   describe(`${name}: leases`, () => {
-    let harness: StoreHarness;
-    let store: Store;
+    let harness: StoreHarness<LogStore>;
+    let store: LogStore;
 
     beforeEach(async () => {
       harness = createHarness();

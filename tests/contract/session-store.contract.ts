@@ -1,14 +1,14 @@
 /** What every session store must do, whatever it is made of. */
-import type { Store, StoreHarness } from '../support/store-harness.js';
+import type { LogStore, StoreHarness } from '../support/store-harness.js';
 import { aDelta, anAnswer, anEvent, aRow } from '../support/store-records.js';
 
 const S = 'sesn_one';
 const OWNER = { userId: 'ada', orgId: 'acme' };
 
-export function describeSessionStore(name: string, createHarness: () => StoreHarness): void {
+export function describeSessionStore(name: string, createHarness: () => StoreHarness<LogStore>): void {
   describe(`${name}: session store`, () => {
-    let harness: StoreHarness;
-    let store: Store;
+    let harness: StoreHarness<LogStore>;
+    let store: LogStore;
     let nowMs: number;
 
     beforeEach(async () => {

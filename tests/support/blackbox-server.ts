@@ -69,6 +69,7 @@ export class BlackboxServer {
       MIDSTREAM_CONFIG: configPath,
       MIDSTREAM_FSYNC: 'off',
       ...model,
+      ...(process.env['MIDSTREAM_TEST_REDIS'] && { REDIS_URL: process.env['MIDSTREAM_TEST_REDIS'] }),
       ...options.env,
     };
   }

@@ -5,22 +5,26 @@ import type { EventLog } from '../../server/ports/event-log.js';
 import type { Leases } from '../../server/ports/lease.js';
 import type { SessionStore } from '../../server/ports/session-store.js';
 
-export interface Store {
+/** The part that keeps sessions. */
+export interface LogStore {
   readonly log: EventLog;
   readonly sessions: SessionStore;
   readonly leases: Leases;
-  readonly audit: AuditLog;
-  readonly calls: CallMemory;
   close(): Promise<void>;
 }
 
-export interface StoreHarness {
+export interface Store extends LogStore {
+  readonly audit: AuditLog;
+  readonly calls: CallMemory;
+}
+
+export interface StoreHarness<S extends LogStore = Store> {
   /** Opens a store that holds nothing; `now` is what it takes for the time. */
-  openFresh(now?: () => number): Promise<Store>;
+  openFresh(now?: () => number): Promise<S>;
   /** Opens the store that `openFresh` opened last once more, after it was closed. */
-  reopen(now?: () => number): Promise<Store>;
+  reopen(now?: () => number): Promise<S>;
   /** Another node on the store that is open; left out where only one may use it. */
-  openSecondNode?(): Promise<Store>;
+  openSecondNode?(): Promise<S>;
   /** Ends what the test has opened. */
   dispose(): Promise<void>;
 }

@@ -35,6 +35,8 @@ let connections = 0;
 
 export class WsRecorder {
   readonly frames: Frame[] = [];
+  /** How long a frame is waited for, in milliseconds. */
+  patienceMs = WAIT_MS;
   readonly closed: Promise<{ code: number; reason: string }>;
   readonly #socket: WebSocket;
   readonly #laws = new WsLaws();
@@ -186,7 +188,7 @@ export class WsRecorder {
       this.#waiting.add(check);
       check();
     });
-    return within(found, WAIT_MS, () => `no frame fits ${what}; last: ${this.#tail()}`);
+    return within(found, this.patienceMs, () => `no frame fits ${what}; last: ${this.#tail()}`);
   }
 
   /** Resolves when `check` says so; it is asked after every frame. */

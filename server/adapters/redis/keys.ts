@@ -10,6 +10,11 @@ interface Payer {
   readonly userId: string;
 }
 
+const sessionTag = (id: string): string => `${PREFIX}:{${encodeURIComponent(id)}}`;
+
+const ownerTag = ({ orgId, userId }: Payer): string =>
+  `${PREFIX}:{${encodeURIComponent(orgId)}/${encodeURIComponent(userId)}}`;
+
 export const keys = {
   /** Hash: windows of a user, by day and month; expires 40 days after the last change. */
   budgetUser: ({ orgId, userId }: Payer): string => `${tagOf(orgId)}:budget:user:${userId}`,
@@ -52,4 +57,36 @@ export const keys = {
   directoryVersion: `${PREFIX}:{directory}:version`,
   /** Channel: that the directory changed. */
   directoryChannel: `${PREFIX}:directory`,
+  /** Hash: a session's row, the head and epoch of its log, its lease, its checkpoint. */
+  session: (id: string): string => `${sessionTag(id)}:session`,
+  /** Stream: a session's events, each under its seq. */
+  events: (id: string): string => `${sessionTag(id)}:events`,
+  /** Stream: a session's deltas, packed, under the last seq of each pack; gone where none is open. */
+  deltas: (id: string): string => `${sessionTag(id)}:deltas`,
+  /** Hash: answers to a session's commands; expires with the last of them. */
+  answers: (id: string): string => `${sessionTag(id)}:answers`,
+  /** Sorted set: fields of `answers` by when the command was accepted, in milliseconds; expires with the last. */
+  answerTimes: (id: string): string => `${sessionTag(id)}:answer-times`,
+  /** Sorted set: the sessions that a user is a member of, by when they were created, in milliseconds. */
+  memberSessions: (member: Payer): string => `${ownerTag(member)}:sessions`,
+  /** Hash: answers to an owner's `session.create`; expires with the last of them. */
+  ownerAnswers: (owner: Payer): string => `${ownerTag(owner)}:answers`,
+  /** Sorted set: fields of `ownerAnswers` by when the command was accepted, in milliseconds; expires with the last. */
+  ownerAnswerTimes: (owner: Payer): string => `${ownerTag(owner)}:answer-times`,
+  /** Sorted set: a share of all sessions, by when they were updated or earlier, in milliseconds. */
+  sessionShare: (share: number): string => `${PREFIX}:{sessions-${share}}`,
+  /** Sorted set: sessions with unfinished turns by when they were listed, in microseconds. */
+  unfinished: `${PREFIX}:{unfinished}`,
+  /** Channel: the head of a session's log, or nothing where its lease changed. */
+  bell: (id: string): string => `${sessionTag(id)}:bell`,
+  /** Channel: sessions with unfinished turns whose lease was given back. */
+  orphanChannel: `${PREFIX}:orphans`,
+  /** Stream: what other nodes ask of a node and answer to it; trimmed as it is read, expires with the node. */
+  inbox: (nodeId: string): string => `${PREFIX}:{node:${nodeId}}:inbox`,
+  /** String: that a node is there; expires when it says so no more. */
+  alive: (nodeId: string): string => `${PREFIX}:{node:${nodeId}}:alive`,
+  /** Channel: what nodes tell all others. */
+  nodesChannel: `${PREFIX}:nodes`,
+  /** List: an organisation's feedback, as JSON. */
+  feedback: (orgId: string): string => `${tagOf(orgId)}:feedback`,
 } as const;

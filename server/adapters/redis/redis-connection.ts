@@ -1,6 +1,7 @@
 /** One connection to Redis, standalone, Sentinel or Cluster: scripts, messages, and errors that say whether it is away. */
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { Logger } from '../../ports/logger.js';
+import { slotOf } from './key-slot.js';
 import { describeTarget, parseRedisUrl, type RedisTarget } from './redis-url.js';
 import { type Script, textOf } from './scripts.js';
 
@@ -21,8 +22,17 @@ export class RedisUnavailable extends Error {
 
 type Argument = string | number;
 
+export interface ScriptCall {
+  readonly keys: readonly [string, ...string[]];
+  readonly args: readonly Argument[];
+}
+
+export type ScriptOutcome = { readonly reply: unknown; readonly error?: never } | { readonly error: unknown };
+
 const DEFAULT_COMMAND_TIMEOUT_MS = 2_000;
 const MAX_RECONNECT_MS = 2_000;
+/** Replies that say nothing was run here, and that it can be elsewhere or with the script's text. */
+const NOT_RUN = /^(NOSCRIPT|MOVED|ASK)\b/;
 /** Replies that say the server can't do it now, whatever it was asked. */
 const AWAY = /^(READONLY|LOADING|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|NOREPLICAS|OOM|MISCONF|BUSY|NOAUTH|WRONGPASS)\b/;
 
@@ -30,6 +40,7 @@ export class RedisConnection {
   /** Where it is, without the secret. */
   readonly description: string;
   readonly client: Redis | Cluster;
+  readonly #options: RedisConnectionOptions;
   readonly #now: (() => number) | undefined;
   #lastError: Error | undefined;
   #isClosing = false;
@@ -37,6 +48,7 @@ export class RedisConnection {
 
   private constructor(target: RedisTarget, options: RedisConnectionOptions) {
     this.description = describeTarget(target);
+    this.#options = options;
     this.#now = options.now;
     this.client = createClient(target, options.commandTimeoutMs ?? DEFAULT_COMMAND_TIMEOUT_MS);
     this.client.on('message', (channel: string, message: string) => {
@@ -60,6 +72,12 @@ export class RedisConnection {
     return connection;
   }
 
+  /** One more connection to the same place, for what blocks. */
+  openAnother(): Promise<RedisConnection> {
+    const { logger, ...options } = this.#options;
+    return RedisConnection.open(options);
+  }
+
   /**
    * Runs a script: all of it or nothing of it, in one slot. Its first argument is the time to go by, empty for that of
    * Redis. Rejects with `RedisUnavailable`; whether it was run is then not known.
@@ -74,6 +92,63 @@ export class RedisConnection {
       if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw toUnavailable(error);
     }
     return this.do(() => this.client.eval(text, ...rest));
+  }
+
+  /**
+   * Runs a script many times, in one write for each server; each run is for itself. Never rejects: an outcome with
+   * `RedisUnavailable` leaves open whether that one was run.
+   */
+  async runAll(script: Script, calls: readonly ScriptCall[]): Promise<readonly ScriptOutcome[]> {
+    const outcomes = new Array<ScriptOutcome>(calls.length);
+    const lanes = new Map<string, number[]>();
+    for (const [at, { keys }] of calls.entries()) {
+      const lane = this.laneOf(keys[0]);
+      const inLane = lanes.get(lane);
+      if (inLane) inLane.push(at);
+      else lanes.set(lane, [at]);
+    }
+    await Promise.all([...lanes.values()].map((inLane) => this.#runLane(script, calls, inLane, outcomes)));
+    return outcomes;
+  }
+
+  /** Names the servers that have a key: what has the same name can go out in one write. */
+  laneOf(key: string): string {
+    return 'slots' in this.client ? (this.client.slots[slotOf(key)]?.join(';') ?? '') : '';
+  }
+
+  async #runLane(
+    script: Script,
+    calls: readonly ScriptCall[],
+    inLane: readonly number[],
+    outcomes: ScriptOutcome[],
+  ): Promise<void> {
+    const { sha } = textOf(script);
+    const now = this.#now?.() ?? '';
+    const pipeline = this.client.pipeline();
+    for (const at of inLane) {
+      const { keys, args } = calls[at] as ScriptCall;
+      pipeline.evalsha(sha, keys.length, ...keys, now, ...args);
+    }
+    try {
+      const results = (await pipeline.exec()) ?? [];
+      await Promise.all(
+        inLane.map(async (at, n) => {
+          const [error, reply] = results[n] ?? [new Error('no reply')];
+          if (!error) outcomes[at] = { reply };
+          else if (NOT_RUN.test(error.message)) outcomes[at] = await this.#runAlone(script, calls[at] as ScriptCall);
+          else outcomes[at] = { error: toUnavailable(error) };
+        }),
+      );
+    } catch (error) {
+      for (const at of inLane) outcomes[at] = { error: toUnavailable(error) };
+    }
+  }
+
+  #runAlone(script: Script, { keys, args }: ScriptCall): Promise<ScriptOutcome> {
+    return this.run(script, keys, args).then(
+      (reply) => ({ reply }),
+      (error: unknown) => ({ error }),
+    );
   }
 
   /** Does something with the client; rejects with `RedisUnavailable` where it is away. */

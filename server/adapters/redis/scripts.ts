@@ -17,7 +17,22 @@ export type Script =
   | 'rate-give-back'
   | 'rate-take'
   | 'seat-renew'
-  | 'seat-take';
+  | 'seat-take'
+  | 'answer-find'
+  | 'lease-claim'
+  | 'lease-release'
+  | 'lease-renew'
+  | 'log-append'
+  | 'log-sweep'
+  | 'log-tail'
+  | 'log-trim'
+  | 'owner-admit'
+  | 'owner-settle'
+  | 'session-checkpoint'
+  | 'session-create'
+  | 'session-remove'
+  | 'unfinished-add'
+  | 'unfinished-drop';
 
 interface ScriptText {
   readonly text: string;

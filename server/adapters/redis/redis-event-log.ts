@@ -1,0 +1,187 @@
+/** The logs of all sessions on Redis: appended by one script a session and flush, read from two streams. */
+import { BOUNDS } from '../../../protocol/index.js';
+import type { DeltaRecord, LogRecord } from '../../core/log-record.js';
+import {
+  type CommandAnswer,
+  type EventLog,
+  type LogAppend,
+  type LogQuery,
+  LogUnavailable,
+  type StoredEvent,
+} from '../../ports/event-log.js';
+import { type AnswerKey, fromAnswerJson, toAnswerField } from './answer-json.js';
+import type { AppendQueue } from './append-queue.js';
+import { unpackDeltas } from './delta-pack.js';
+import { keys } from './keys.js';
+import { type Entry, seqOf, toStoredEvent } from './log-entries.js';
+import type { MemberLists } from './member-lists.js';
+import type { OwnerAnswers } from './owner-answers.js';
+import type { RedisLeases } from './redis-leases.js';
+import type { SessionHold, SessionHolds } from './session-holds.js';
+import type { StoreDoor } from './store-door.js';
+import type { UnfinishedList } from './unfinished-list.js';
+
+export interface RedisEventLogDeps {
+  readonly door: StoreDoor;
+  readonly holds: SessionHolds;
+  readonly queue: AppendQueue;
+  readonly leases: RedisLeases;
+  readonly unfinished: UnfinishedList;
+  readonly members: MemberLists;
+  readonly ownerAnswers: OwnerAnswers;
+}
+
+const PAGE = 1_000;
+
+export class RedisEventLog implements EventLog {
+  /** Sessions have epochs of their own here, which their leases name. */
+  readonly epoch = 'e0';
+  readonly #deps: RedisEventLogDeps;
+  /** What is being trimmed, so that a reading comes after it. */
+  readonly #trims = new Map<string, Promise<unknown>>();
+
+  constructor(deps: RedisEventLogDeps) {
+    this.#deps = deps;
+  }
+
+  append(append: LogAppend): Promise<void> {
+    const { door, holds, queue, leases, members } = this.#deps;
+    if (door.refusal) return Promise.reject(door.refusal);
+    const { sessionId, records, row } = append;
+    const hold = holds.find(sessionId);
+    if (!hold || hold.token !== append.token)
+      return refuse('lease_lost', `Session ${sessionId} is written by another holder now.`);
+    if (leases.hasLapsed(hold)) {
+      holds.lose(hold);
+      return refuse('lease_lost', `The lease of session ${sessionId} was not renewed in time.`);
+    }
+    const defect = queue.isFull ? 'Too much waits for Redis.' : defectOf(hold, append);
+    if (defect !== undefined) {
+      hold.hasFailed = true;
+      return refuse('store_failed', defect);
+    }
+    const listed = row?.memberIds && members.add(hold, row.memberIds);
+    const first = [row?.unfinished && this.#list(hold), listed].filter((one) => one !== undefined && one !== false);
+    const batch = queue.join(hold, append, first.length > 0 ? Promise.all(first) : undefined);
+    if (listed)
+      batch.promise
+        .then(() => listed)
+        .then((finish) => finish())
+        .catch(() => undefined);
+    if (records.length > 0) hold.head = (records[records.length - 1] as LogRecord).seq;
+    if (row && !row.unfinished) this.#unlist(hold, batch.promise);
+    return batch.promise;
+  }
+
+  async read(sessionId: string, query: LogQuery): Promise<readonly StoredEvent[]> {
+    const { afterSeq, limit, types, order } = query;
+    const events: StoredEvent[] = [];
+    if (types?.length === 0) return events;
+    const isDescending = order === 'desc';
+    let from = afterSeq;
+    for (;;) {
+      const count = types ? PAGE : Math.min(PAGE, limit - events.length);
+      const page = await this.#page(keys.events(sessionId), { from, count, isDescending });
+      for (const entry of page) {
+        const event = toStoredEvent(entry);
+        from = event.seq;
+        if (!types || types.includes(event.type)) events.push(event);
+        if (events.length >= limit) return events;
+      }
+      if (page.length < count) return events;
+    }
+  }
+
+  async floorOf(sessionId: string): Promise<number> {
+    const floor = await this.#deps.door.do((redis) =>
+      redis.do((client) => client.hget(keys.session(sessionId), 'floor')),
+    );
+    return Number(floor ?? 0);
+  }
+
+  async readDeltas(sessionId: string, afterSeq: number): Promise<readonly DeltaRecord[]> {
+    await this.#trims.get(sessionId);
+    const deltas: DeltaRecord[] = [];
+    let from = afterSeq;
+    for (;;) {
+      const page = await this.#page(keys.deltas(sessionId), { from, count: PAGE, isDescending: false });
+      for (const [id, [, pack = '[]']] of page) {
+        from = seqOf(id);
+        // A pack that reaches back may begin before what is asked for.
+        for (const record of unpackDeltas(pack)) if (record.seq > afterSeq) deltas.push(record);
+      }
+      if (page.length < PAGE) return deltas;
+    }
+  }
+
+  trimDeltas(sessionId: string, upToSeq: number): void {
+    const { door, holds } = this.#deps;
+    const token = holds.find(sessionId)?.token;
+    if (token === undefined) return;
+    const trim: Promise<unknown> = door
+      .run('log-trim', [keys.session(sessionId), keys.deltas(sessionId)], [token, upToSeq + 1])
+      .catch(() => undefined)
+      .finally(() => {
+        if (this.#trims.get(sessionId) === trim) this.#trims.delete(sessionId);
+      });
+    this.#trims.set(sessionId, trim);
+  }
+
+  async findAnswer(key: AnswerKey): Promise<CommandAnswer | undefined> {
+    const { door, ownerAnswers } = this.#deps;
+    if (key.sessionId === '') return ownerAnswers.find(key);
+    const { sessionId } = key;
+    const args = [toAnswerField(key), BOUNDS.dedupeMs];
+    const json = await door.run('answer-find', [keys.answers(sessionId), keys.answerTimes(sessionId)], args);
+    return json === null ? undefined : fromAnswerJson(key, String(json)).answer;
+  }
+
+  #page(key: string, { from, count, isDescending }: { from: number; count: number; isDescending: boolean }) {
+    return this.#deps.door.do((redis) =>
+      redis.do(
+        (client): Promise<Entry[]> =>
+          isDescending
+            ? client.xrevrange(key, from === 0 ? '+' : `(${from}-0`, '-', 'COUNT', count)
+            : client.xrange(key, `${from + 1}-0`, '+', 'COUNT', count),
+      ),
+    );
+  }
+
+  /** Before the row says so: a crash in between leaves one that is listed too many, and none too few. */
+  #list(hold: SessionHold): Promise<string> | undefined {
+    if (hold.listed) return undefined;
+    const listed = this.#deps.unfinished.add(hold.sessionId);
+    hold.listed = listed;
+    listed.catch(() => {
+      if (hold.listed === listed) hold.listed = undefined;
+    });
+    return listed;
+  }
+
+  /** When the row says so: not waited for, since whoever reads the list looks at the row. */
+  #unlist(hold: SessionHold, appended: Promise<void>): void {
+    const { listed } = hold;
+    hold.listed = undefined;
+    if (!listed) return;
+    appended
+      .then(() => listed)
+      .then((at) => this.#deps.unfinished.drop(hold.sessionId, at))
+      .catch(() => undefined);
+  }
+}
+
+const refuse = (reason: LogUnavailable['reason'], message: string): Promise<never> =>
+  Promise.reject(new LogUnavailable(reason, message));
+
+/** Why an append can't be taken, as a sentence; undefined where it can. The script looks again. */
+function defectOf(hold: SessionHold, { sessionId, records }: LogAppend): string | undefined {
+  if (hold.hasFailed) return `An earlier append to session ${sessionId} failed; it must be claimed again.`;
+  if (!hold.isStored) return `Session ${sessionId} is not in the store.`;
+  let next = hold.head + 1;
+  for (const record of records) {
+    const first = record.kind === 'delta' ? record.firstSeq : record.seq;
+    if (first !== next) return `Seq ${first} was appended to session ${sessionId} where ${next} is due.`;
+    next = record.seq + 1;
+  }
+  return undefined;
+}

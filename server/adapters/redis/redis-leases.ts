@@ -1,0 +1,161 @@
+/** Leases on Redis: held on by one timer for all of them, and lost where that can't be done in time. */
+import { randomBytes } from 'node:crypto';
+import type { Lease, Leases } from '../../ports/lease.js';
+import type { Logger } from '../../ports/logger.js';
+import type { AppendQueue } from './append-queue.js';
+import { keys } from './keys.js';
+import type { SessionHold, SessionHolds } from './session-holds.js';
+import type { StoreDoor } from './store-door.js';
+import type { UnfinishedList } from './unfinished-list.js';
+
+export interface LeaseTimes {
+  /** How long a lease lives when nobody renews it, in milliseconds. */
+  readonly leaseMs: number;
+  /** How often it is renewed, in milliseconds. */
+  readonly renewMs: number;
+}
+
+export interface RedisLeasesDeps {
+  readonly door: StoreDoor;
+  readonly holds: SessionHolds;
+  readonly queue: AppendQueue;
+  readonly unfinished: UnfinishedList;
+  readonly nodeId: string;
+  readonly times: LeaseTimes;
+  readonly logger: Logger | undefined;
+}
+
+const TICKS_PER_RENEWAL = 6;
+
+export class RedisLeases implements Leases {
+  readonly #deps: RedisLeasesDeps;
+  readonly #tickMs: number;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(deps: RedisLeasesDeps) {
+    this.#deps = deps;
+    this.#tickMs = deps.times.renewMs / TICKS_PER_RENEWAL;
+    this.#timer = setInterval(() => void this.#renewDue(), this.#tickMs).unref();
+  }
+
+  async claim(sessionId: string): Promise<Lease | undefined> {
+    const { door, holds, queue, nodeId, times } = this.#deps;
+    if (door.refusal) throw door.refusal;
+    const token = randomBytes(16).toString('hex');
+    const hold = holds.begin(sessionId, token);
+    const give = (): void => {
+      if (hold.token === token) holds.drop(hold);
+    };
+    // What the holder before had queued is written; the new one reads after it.
+    await queue.settled(hold);
+    const askedAt = performance.now();
+    const reply = await door
+      .run('lease-claim', [keys.session(sessionId)], [token, nodeId, times.leaseMs, newEpoch(), keys.bell(sessionId)])
+      .catch((error: unknown) => {
+        give();
+        throw error;
+      });
+    if (reply === null) {
+      give();
+      return undefined;
+    }
+    const [head, epoch, isStored] = reply as [number, string, number];
+    if (hold.token === token) {
+      Object.assign(hold, { head, isStored: isStored === 1, isClaimed: true, hasFailed: false, provenAt: askedAt });
+    }
+    return { token, epoch };
+  }
+
+  async release(sessionId: string, { token }: Lease): Promise<void> {
+    const { door, holds, queue } = this.#deps;
+    const hold = holds.find(sessionId);
+    if (hold?.token !== token) return;
+    holds.drop(hold);
+    await queue.settled(hold);
+    await door.run('lease-release', [keys.session(sessionId)], releaseArgs(sessionId, token));
+  }
+
+  /** Those that are listed as unfinished and whose lease lapsed or was given back. */
+  async orphans(): Promise<readonly string[]> {
+    const { door, unfinished } = this.#deps;
+    return unfinished.readOrphans(await now(door));
+  }
+
+  onOrphan(listener: () => void): void {
+    const { door, logger } = this.#deps;
+    door.redis
+      .listen(keys.orphanChannel, () => listener())
+      .catch((error: unknown) => logger?.warn('orphans are looked for by time alone', { error }));
+  }
+
+  onLost(listener: (sessionId: string) => void): void {
+    this.#deps.holds.onLost(listener);
+  }
+
+  /** Gives every lease back. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    const { door, holds, logger } = this.#deps;
+    const held = holds.all.map((hold) => {
+      const call = {
+        keys: [keys.session(hold.sessionId)] as const,
+        args: releaseArgs(hold.sessionId, hold.token ?? ''),
+      };
+      holds.drop(hold);
+      return call;
+    });
+    const outcomes = await door.redis.runAll('lease-release', held);
+    const failed = outcomes.filter(({ error }) => error !== undefined);
+    if (failed.length > 0) logger?.warn('leases were not given back; they lapse', { count: failed.length });
+  }
+
+  /** Whether the lease may be another's by now, whatever Redis would say. */
+  hasLapsed({ isClaimed, provenAt }: SessionHold): boolean {
+    return isClaimed && performance.now() - provenAt >= this.#deps.times.leaseMs;
+  }
+
+  async #renewDue(): Promise<void> {
+    const { door, holds, times, logger } = this.#deps;
+    const askedAt = performance.now();
+    const due: SessionHold[] = [];
+    for (const hold of holds.all) {
+      if (this.hasLapsed(hold)) {
+        logger?.warn('a lease could not be renewed in time', { session_id: hold.sessionId });
+        holds.lose(hold);
+      } else if (hold.isClaimed && !hold.isRenewing && askedAt - hold.provenAt >= times.renewMs - this.#tickMs) {
+        hold.isRenewing = true;
+        due.push(hold);
+      }
+    }
+    if (due.length === 0) return;
+    const tokens = due.map(({ token }) => token);
+    const calls = due.map(({ sessionId }, n) => ({
+      keys: [keys.session(sessionId)] as const,
+      args: [tokens[n] ?? '', times.leaseMs],
+    }));
+    const outcomes = await door.redis.runAll('lease-renew', calls);
+    for (const [n, hold] of due.entries()) {
+      hold.isRenewing = false;
+      const outcome = outcomes[n];
+      // Released or claimed again meanwhile: what was asked is no longer about this lease.
+      if (hold.token !== tokens[n] || !outcome || outcome.error !== undefined) continue;
+      if ((outcome as { reply: unknown }).reply === 1) hold.provenAt = Math.max(hold.provenAt, askedAt);
+      else holds.lose(hold);
+    }
+  }
+}
+
+const releaseArgs = (sessionId: string, token: string): string[] => [
+  token,
+  keys.bell(sessionId),
+  keys.orphanChannel,
+  sessionId,
+];
+
+async function now(door: StoreDoor): Promise<number> {
+  const [seconds, micros] = await door.do((redis) => redis.do((client) => client.time()));
+  return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
+}
+
+/** Random: an epoch that was lost with its tail is never given again. */
+export const newEpoch = (): string => `e${randomBytes(6).toString('hex')}`;

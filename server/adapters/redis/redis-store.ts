@@ -1,0 +1,84 @@
+/** Puts the session store on Redis together: logs, sessions and leases, for one node of several. */
+import { randomUUID } from 'node:crypto';
+import type { EventLog } from '../../ports/event-log.js';
+import type { Leases } from '../../ports/lease.js';
+import type { LogTail } from '../../ports/log-tail.js';
+import type { Logger } from '../../ports/logger.js';
+import type { SessionStore } from '../../ports/session-store.js';
+import { AppendQueue } from './append-queue.js';
+import { keys } from './keys.js';
+import { OwnerAnswers } from './owner-answers.js';
+import type { RedisConnection } from './redis-connection.js';
+import { MemberLists } from './member-lists.js';
+import { RedisEventLog } from './redis-event-log.js';
+import { RedisLeases } from './redis-leases.js';
+import { RedisLogTail } from './redis-log-tail.js';
+import { RedisSessionStore } from './redis-session-store.js';
+import { SessionHolds } from './session-holds.js';
+import { SessionSweep } from './session-sweep.js';
+import { StoreDoor } from './store-door.js';
+import { UnfinishedList } from './unfinished-list.js';
+
+export interface RedisStoreOptions {
+  /** Stays open when the store is closed. */
+  readonly redis: RedisConnection;
+  readonly logger?: Logger | undefined;
+  /** How long a lease lives when nobody renews it, in milliseconds; 10,000 by default. */
+  readonly leaseMs?: number;
+  /** How often leases are renewed, in milliseconds; 3,000 by default. */
+  readonly renewMs?: number;
+}
+
+export interface RedisStore {
+  readonly log: EventLog;
+  readonly sessions: SessionStore;
+  readonly leases: Leases;
+  readonly tail: LogTail;
+  /** Another one at each start. */
+  readonly nodeId: string;
+  /** Flushes what is pending and gives the leases back. Calling it again is harmless. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_LEASE_MS = 10_000;
+const DEFAULT_RENEW_MS = 3_000;
+
+export function createRedisStore({ redis, logger, ...options }: RedisStoreOptions): RedisStore {
+  const times = { leaseMs: options.leaseMs ?? DEFAULT_LEASE_MS, renewMs: options.renewMs ?? DEFAULT_RENEW_MS };
+  const nodeId = randomUUID();
+  const door = new StoreDoor(redis);
+  const holds = new SessionHolds((id) => redis.laneOf(keys.session(id)));
+  const queue = new AppendQueue(redis, holds);
+  const unfinished = new UnfinishedList(door);
+  const members = new MemberLists(door);
+  const ownerAnswers = new OwnerAnswers(door);
+  const leases = new RedisLeases({ door, holds, queue, unfinished, nodeId, times, logger });
+  const tail = new RedisLogTail(door);
+  const finish = async (): Promise<void> => {
+    door.close();
+    await Promise.all(holds.all.map((hold) => queue.settled(hold)));
+    await leases.close();
+    tail.close();
+  };
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => {
+    closing ??= finish();
+    return closing;
+  };
+  return {
+    log: new RedisEventLog({ door, holds, queue, leases, unfinished, members, ownerAnswers }),
+    sessions: new RedisSessionStore({
+      door,
+      holds,
+      queue,
+      unfinished,
+      ownerAnswers,
+      sweep: new SessionSweep(door, members, nodeId),
+      close,
+    }),
+    leases,
+    tail,
+    nodeId,
+    close,
+  };
+}

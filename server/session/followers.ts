@@ -1,0 +1,155 @@
+/** The sessions that this node follows: while somebody watches or asks, and a little longer. */
+import { MidstreamError } from '../../protocol/index.js';
+import type { Clock, Timer } from '../ports/clock.js';
+import type { LogTail } from '../ports/log-tail.js';
+import type { Logger } from '../ports/logger.js';
+import type { SessionStore } from '../ports/session-store.js';
+import type { SessionFeed } from './session-feed.js';
+import { SessionFollower } from './session-follower.js';
+import { toFirstState } from './session-fold.js';
+
+export interface FollowersDeps {
+  readonly tail: LogTail;
+  readonly sessions: SessionStore;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Whether a session is followed also while nobody watches it here. */
+  readonly isNeeded: (sessionId: string) => boolean;
+  readonly onOwner: (follower: SessionFollower) => void;
+}
+
+/** A feed, and the epoch of what it shows. */
+export interface Shown {
+  readonly feed: SessionFeed;
+  readonly epoch: string;
+}
+
+interface Entry {
+  readonly opening: Promise<SessionFollower>;
+  follower: SessionFollower | undefined;
+  usedAt: number;
+}
+
+const SWEEP_MS = 5_000;
+const UNUSED_MS = 10_000;
+const FIRST_RETRY_MS = 100;
+const MAX_RETRY_MS = 5_000;
+
+export class Followers {
+  readonly #deps: FollowersDeps;
+  readonly #entries = new Map<string, Entry>();
+  #sweep: Timer | undefined;
+  #isClosed = false;
+
+  constructor(deps: FollowersDeps) {
+    this.#deps = deps;
+    this.#scheduleSweep();
+  }
+
+  /** Rejects with `session_not_found`, or with what the store rejects with. */
+  async get(sessionId: string): Promise<SessionFollower> {
+    const known = this.#entries.get(sessionId);
+    if (known) known.usedAt = this.#deps.clock.now();
+    return (known ?? this.#open(sessionId, undefined)).opening;
+  }
+
+  /** Where it is followed already. */
+  find(sessionId: string): SessionFollower | undefined {
+    return this.#entries.get(sessionId)?.follower;
+  }
+
+  /** Another node writes the session from now on; who watches it here stays where it is. */
+  take(shown: Shown, delayMs = FIRST_RETRY_MS): void {
+    const { feed } = shown;
+    const { sessionId } = feed;
+    if (this.#isClosed || feed.watchers.size === 0) return;
+    this.#open(sessionId, shown).opening.catch((error: unknown) => {
+      if (error instanceof MidstreamError && error.code === 'session_not_found') {
+        feed.end('deleted');
+        return;
+      }
+      this.#deps.logger.warn('a session could not be followed yet', { session_id: sessionId, error });
+      this.#deps.clock.schedule(delayMs, () => this.take(shown, Math.min(delayMs * 2, MAX_RETRY_MS)));
+    });
+  }
+
+  /** This node writes the session from now on: gives the feed, brought up to the head of a log that nobody else writes. */
+  async handOver(sessionId: string, epoch: string): Promise<SessionFeed | undefined> {
+    const follower = await this.#entries.get(sessionId)?.opening.catch(() => undefined);
+    if (!follower) return undefined;
+    await follower.catchUp();
+    if (follower.isOver || follower.state.epoch !== epoch) return undefined;
+    follower.stop();
+    this.#entries.delete(sessionId);
+    return follower.feed;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#sweep?.cancel();
+    for (const { follower } of this.#entries.values()) follower?.stop();
+    this.#entries.clear();
+  }
+
+  #open(sessionId: string, shown: Shown | undefined): Entry {
+    const opening = this.#follow(sessionId, shown);
+    const entry: Entry = { opening, follower: undefined, usedAt: this.#deps.clock.now() };
+    this.#entries.set(sessionId, entry);
+    opening.then(
+      (follower) => {
+        entry.follower = follower;
+      },
+      () => this.#forget(sessionId, entry),
+    );
+    return entry;
+  }
+
+  async #follow(sessionId: string, shown: Shown | undefined): Promise<SessionFollower> {
+    const { sessions, tail, logger, onOwner } = this.#deps;
+    const [row, checkpoint, read] = await Promise.all([
+      sessions.get(sessionId),
+      sessions.getCheckpoint(sessionId),
+      tail.read(sessionId, Number.MAX_SAFE_INTEGER),
+    ]);
+    if (!row || !read) throw new MidstreamError('session_not_found');
+    const covered = checkpoint && checkpoint.seq <= read.upTo ? checkpoint : undefined;
+    const state = toFirstState(row, covered, read.epoch);
+    const isSame = shown?.epoch === read.epoch;
+    if (!isSame) shown?.feed.reset(read.epoch);
+    const onOver = (): void => this.#forget(sessionId, this.#entries.get(sessionId));
+    const follower: SessionFollower = new SessionFollower(
+      { tail, logger, onOver },
+      state,
+      isSame ? shown?.feed : undefined,
+    );
+    try {
+      await follower.start();
+    } catch (error) {
+      follower.stop();
+      throw error;
+    }
+    follower.onOwner(() => onOwner(follower));
+    return follower;
+  }
+
+  #forget(sessionId: string, entry: Entry | undefined): void {
+    if (this.#entries.get(sessionId) === entry) this.#entries.delete(sessionId);
+  }
+
+  #scheduleSweep(): void {
+    this.#sweep = this.#deps.clock.schedule(SWEEP_MS, () => {
+      this.#rest();
+      if (!this.#isClosed) this.#scheduleSweep();
+    });
+  }
+
+  #rest(): void {
+    const { clock, isNeeded } = this.#deps;
+    for (const [sessionId, { follower, usedAt }] of [...this.#entries]) {
+      if (!follower || follower.feed.watchers.size > 0 || isNeeded(sessionId)) continue;
+      if (clock.now() - usedAt < UNUSED_MS) continue;
+      follower.stop();
+      this.#entries.delete(sessionId);
+    }
+  }
+}

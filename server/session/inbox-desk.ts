@@ -1,0 +1,85 @@
+/** Does what other nodes ask of the actors here. Rights are looked at again: the node that asked may know less. */
+import type { Inbox } from '../ports/inbox.js';
+import type { RateVerdict } from '../ports/rate-limiter.js';
+import type { ActorRegistry } from './actor-registry.js';
+import type { Directory } from './directory.js';
+import { type NodeAnswer, type NodeRequest, type SentCaller, toErrorAnswer } from './node-messages.js';
+import type { RemoteConnections } from './remote-connections.js';
+import { ActorGone } from './replies.js';
+import type { SessionAccess } from './session-access.js';
+import type { Caller } from './session-api.js';
+import { HeldElsewhere } from './session-door.js';
+
+export interface InboxDeskDeps {
+  readonly inbox: Inbox;
+  readonly registry: ActorRegistry;
+  /** To the actors here alone. */
+  readonly access: SessionAccess;
+  readonly directory: Directory;
+  readonly connections: RemoteConnections;
+  readonly isDraining: () => boolean;
+  readonly deleteSession: (caller: Caller, sessionId: string) => Promise<void>;
+}
+
+export class InboxDesk {
+  readonly #deps: InboxDeskDeps;
+
+  constructor(deps: InboxDeskDeps) {
+    this.#deps = deps;
+    deps.inbox.serve((request, from) => this.#answer(request as NodeRequest, from));
+  }
+
+  async #answer(request: NodeRequest, from: string): Promise<NodeAnswer> {
+    let counted: RateVerdict | undefined;
+    const onCounted = (verdict: RateVerdict): void => {
+      counted = verdict;
+    };
+    try {
+      const value = await this.#do(request, from, onCounted);
+      return { ok: true, value, ...(counted && { counted }) };
+    } catch (error) {
+      if (error instanceof HeldElsewhere || error instanceof ActorGone) return { ok: 'gone' };
+      const { registry, isDraining } = this.#deps;
+      if (isDraining() && !registry.find(request.sessionId)) return { ok: 'gone' };
+      return { ok: false, error: toErrorAnswer(error), ...(counted && { counted }) };
+    }
+  }
+
+  async #do(request: NodeRequest, from: string, onCounted: (verdict: RateVerdict) => void): Promise<unknown> {
+    const { access, registry, connections, deleteSession } = this.#deps;
+    const { sessionId } = request;
+    switch (request.kind) {
+      case 'leave':
+        connections.left(sessionId, request.connectionId);
+        return registry.find(sessionId)?.leave(request.connectionId);
+      case 'registrations':
+        return (await registry.get(sessionId)).state.registrations;
+    }
+    const caller = { ...request.caller, onCounted };
+    const knowing = this.#know(caller);
+    if (knowing) await knowing;
+    switch (request.kind) {
+      case 'command':
+        return access.useInOrder(caller, sessionId, roleFor(request.command.type), (actor) =>
+          actor.command(request.command, caller),
+        );
+      case 'batch':
+        return access.useInOrder(caller, sessionId, 'editor', (actor) => actor.batch(request.commands, caller));
+      case 'register':
+        connections.joined(sessionId, caller.connectionId, from);
+        return access.useInOrder(caller, sessionId, 'editor', (actor) => actor.register(request.command, caller));
+      case 'delete':
+        return deleteSession(caller, sessionId);
+    }
+  }
+
+  #know({ principal }: SentCaller): Promise<void> | undefined {
+    const { directory } = this.#deps;
+    const loading = directory.load(principal)?.then(() => directory.knows(principal));
+    if (loading === undefined) directory.knows(principal);
+    return loading;
+  }
+}
+
+/** Members are changed by rules of their own. */
+const roleFor = (type: string): 'viewer' | 'editor' => (type === 'session.member_update' ? 'viewer' : 'editor');

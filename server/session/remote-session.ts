@@ -1,0 +1,119 @@
+/** A session whose actor is on another node: read by following its log, changed by asking that node. */
+import type { Principal, SessionCommand, ToolsRegister, ToolsUnregister, TurnCommand } from '../../protocol/index.js';
+import type { SessionState, ToolRegistration } from '../core/session-state.js';
+import type { Clock } from '../ports/clock.js';
+import { type Inbox, InboxUnavailable } from '../ports/inbox.js';
+import type { LogOwner } from '../ports/log-tail.js';
+import type { Carried } from './command-fates.js';
+import { fromErrorAnswer, type NodeAnswer, type NodeRequest, toSentCaller } from './node-messages.js';
+import { ActorGone, unavailable } from './replies.js';
+import type { Accepted, Caller } from './session-api.js';
+import type { SessionDoor } from './session-door.js';
+import type { SessionFeed } from './session-feed.js';
+import type { SessionFollower } from './session-follower.js';
+
+type Body = NodeRequest extends infer R ? (R extends unknown ? Omit<R, 'sessionId'> : never) : never;
+
+export interface RemoteSessionDeps {
+  readonly inbox: Inbox;
+  readonly follower: SessionFollower;
+  readonly owner: LogOwner;
+  readonly clock: Clock;
+}
+
+const SETTLE_MS = 100;
+
+export class RemoteSession implements SessionDoor {
+  readonly #deps: RemoteSessionDeps;
+  readonly #follower: SessionFollower;
+  /** Aborted when the session is another's: what was asked and not answered may have been done, or not. */
+  readonly #gone = new AbortController();
+
+  constructor(deps: RemoteSessionDeps) {
+    const { follower, owner } = deps;
+    this.#deps = deps;
+    this.#follower = follower;
+    const unlisten = follower.onOwner(() => {
+      if (follower.owner?.token === owner.token) return;
+      unlisten();
+      this.#gone.abort(new ActorGone());
+    });
+  }
+
+  get state(): SessionState {
+    return this.#follower.state;
+  }
+
+  get feed(): SessionFeed {
+    return this.#follower.feed;
+  }
+
+  get isDead(): boolean {
+    return this.#gone.signal.aborted || this.#follower.isOver;
+  }
+
+  async flushed(): Promise<SessionState> {
+    const registrations = this.#ask({ kind: 'registrations' }, undefined);
+    registrations.catch(() => undefined);
+    await this.#follower.catchUp();
+    if (this.#follower.isOver) throw new ActorGone();
+    // In no log: only the owner knows them.
+    return { ...this.#follower.state, registrations: (await registrations) as readonly ToolRegistration[] };
+  }
+
+  async command(command: SessionCommand, caller: Caller): Promise<Accepted> {
+    return (await this.#ask({ kind: 'command', caller: toSentCaller(caller), command }, caller)) as Accepted;
+  }
+
+  async batch(commands: readonly TurnCommand[], caller: Caller): Promise<readonly Carried[]> {
+    return (await this.#ask({ kind: 'batch', caller: toSentCaller(caller), commands }, caller)) as readonly Carried[];
+  }
+
+  async register(command: ToolsRegister | ToolsUnregister, caller: Caller): Promise<Accepted> {
+    return (await this.#ask({ kind: 'register', caller: toSentCaller(caller), command }, caller)) as Accepted;
+  }
+
+  leave(connectionId: string): void {
+    this.#ask({ kind: 'leave', connectionId }, undefined).catch(() => undefined);
+  }
+
+  async delete(by: Principal): Promise<void> {
+    try {
+      await this.#ask({ kind: 'delete', caller: { principal: by, requestId: '' } }, undefined);
+    } catch (error) {
+      // The log told before the owner did.
+      if (!(error instanceof ActorGone && this.#follower.isDeleted)) throw error;
+    }
+  }
+
+  /** The owner knows that it is none before the log tells who is; for a moment that may be nobody. */
+  async #settled(): Promise<void> {
+    if (this.isDead) return;
+    await new Promise<void>((resolve) => {
+      const timer = this.#deps.clock.schedule(SETTLE_MS, resolve);
+      this.#gone.signal.addEventListener('abort', () => {
+        timer.cancel();
+        resolve();
+      });
+    });
+  }
+
+  async #ask(body: Body, caller: Caller | undefined): Promise<unknown> {
+    if (this.isDead) throw new ActorGone();
+    const request = { ...body, sessionId: this.#follower.feed.sessionId } as NodeRequest;
+    let answer: NodeAnswer;
+    try {
+      answer = (await this.#deps.inbox.ask(this.#deps.owner.nodeId, request, this.#gone.signal)) as NodeAnswer;
+    } catch (error) {
+      throw error instanceof InboxUnavailable ? unavailable() : error;
+    }
+    if (answer.ok === 'gone') {
+      await this.#settled();
+      this.#gone.abort(new ActorGone());
+      throw new ActorGone();
+    }
+    if (answer.counted) caller?.onCounted?.(answer.counted);
+    if (!answer.ok) throw fromErrorAnswer(answer.error);
+    return answer.value;
+  }
+}

@@ -1,0 +1,379 @@
+/** The log, sessions and leases on Redis that dies, stalls, is full or forgets, and between nodes that take each other's place. */
+import { keys } from '../../server/adapters/redis/keys.js';
+import { OwnerAnswers } from '../../server/adapters/redis/owner-answers.js';
+import { StoreDoor } from '../../server/adapters/redis/store-door.js';
+import type { LogUnavailable } from '../../server/ports/event-log.js';
+import { type RedisServer, type RedisSettings, startRedis } from '../support/redis-server.js';
+import { openRedisNode, type RedisNode, type RedisNodeOptions } from '../support/redis-store.js';
+import { aDelta, anAnswer, anEvent, aRow } from '../support/store-records.js';
+
+const S = 'sesn_one';
+const T0 = Date.UTC(2026, 0, 1);
+const all = { afterSeq: 0, limit: 1_000 };
+const COMMAND_TIMEOUT_MS = 300;
+
+let servers: RedisServer[];
+let nodes: RedisNode[];
+
+beforeEach(() => {
+  servers = [];
+  nodes = [];
+});
+afterEach(async () => {
+  for (const server of servers) server.resume();
+  await Promise.all(nodes.map((node) => node.close()));
+  await Promise.all(servers.map((server) => server.dispose()));
+});
+
+async function start(settings?: RedisSettings): Promise<RedisServer> {
+  const server = await startRedis(settings);
+  servers.push(server);
+  return server;
+}
+
+async function openNode(server: RedisServer, options: RedisNodeOptions = {}): Promise<RedisNode> {
+  const node = await openRedisNode(server.url, { commandTimeoutMs: COMMAND_TIMEOUT_MS, ...options });
+  nodes.push(node);
+  return node;
+}
+
+async function claim(
+  node: RedisNode,
+  id = S,
+): Promise<{ sessionId: string; token: string; epoch: string | undefined }> {
+  const lease = await node.leases.claim(id);
+  if (!lease) throw new Error('somebody else holds the lease');
+  return { sessionId: id, token: lease.token, epoch: lease.epoch };
+}
+
+const reasonOf = (attempt: Promise<unknown>): Promise<LogUnavailable['reason'] | 'resolved'> =>
+  attempt.then(
+    () => 'resolved',
+    (error: LogUnavailable) => error.reason,
+  );
+
+/** Tries until it works: nobody can be told when a connection is back. */
+async function eventually<T>(work: () => Promise<T>): Promise<T> {
+  for (const until = Date.now() + 10_000; ; ) {
+    try {
+      return await work();
+    } catch (error) {
+      if (Date.now() > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+const lost = (node: RedisNode): Promise<string> => new Promise((resolve) => node.leases.onLost?.(resolve));
+const seqsOf = async (node: RedisNode): Promise<number[]> => (await node.log.read(S, all)).map(({ seq }) => seq);
+
+describe('a log on Redis', () => {
+  it('writes what one session appends in a moment as one entry', async () => {
+    const node = await openNode(await start());
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    const appends = Array.from({ length: 50 }, (_, i) => node.log.append({ ...one, records: [aDelta(i + 1)] }));
+    expect(new Set(appends).size).toBe(1);
+    await Promise.all(appends);
+    expect(await node.redis.client.xrange(keys.deltas(S), '-', '+')).toHaveLength(1);
+    expect(await node.log.readDeltas(S, 0)).toHaveLength(50);
+  });
+
+  it('[LOG-5] keeps nothing of deltas that are completed', async () => {
+    const node = await openNode(await start());
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    await node.log.append({ ...one, records: [aDelta(1)] });
+    await node.log.append({ ...one, records: [aDelta(2), anEvent(3)] });
+    node.log.trimDeltas(S, 3);
+    expect(await node.log.readDeltas(S, 0)).toEqual([]);
+    expect(await node.redis.client.exists(keys.deltas(S))).toBe(0);
+  });
+
+  it('[NODE-3] takes nothing after a death of Redis until it is claimed again, and has what it took before', async () => {
+    const server = await start({ durable: true });
+    const node = await openNode(server);
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    await node.log.append({ ...one, records: [anEvent(1), aDelta(2)] });
+    await server.kill();
+    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(3)] }))).toBe('store_failed');
+    expect(await reasonOf(node.log.read(S, all))).toBe('store_failed');
+    await server.start();
+    await eventually(() => node.redis.ping());
+    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(3)] }))).toBe('store_failed');
+    const again = await claim(node);
+    await node.log.append({ ...again, records: [anEvent(3)] });
+    expect(await seqsOf(node)).toEqual([1, 3]);
+    expect(await node.log.readDeltas(S, 0)).toHaveLength(1);
+  });
+
+  it('[LOG-7] begins another epoch after each start of Redis, and keeps it as long as Redis runs', async () => {
+    const server = await start({ durable: true });
+    const node = await openNode(server);
+    await node.sessions.create(aRow(S));
+    const epochs = [await claim(node), await claim(node)].map(({ epoch }) => epoch);
+    await server.kill();
+    await server.start();
+    await eventually(() => node.redis.ping());
+    epochs.push((await claim(node)).epoch, (await claim(node)).epoch);
+    expect(new Set(epochs).size).toBe(2);
+    expect(epochs[0]).toBe(epochs[1]);
+    expect(epochs[2]).toBe(epochs[3]);
+  });
+
+  it('[LOG-7] begins another epoch where a failover lost the tail, and refuses who held it before', async () => {
+    const [master, replica] = [await start(), await start()];
+    const other = await openNode(replica);
+    await other.redis.client.call('REPLICAOF', '127.0.0.1', String(master.port));
+    const node = await openNode(master);
+    // Its first replica gives a master another history.
+    await eventually(async () => expect(await other.redis.client.info('replication')).toContain('link_status:up'));
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    await node.log.append({ ...one, records: [anEvent(1), anEvent(2)] });
+    await eventually(async () => expect(await seqsOf(other)).toEqual([1, 2]));
+    await other.redis.client.call('REPLICAOF', 'NO', 'ONE');
+    await node.log.append({ ...one, records: [anEvent(3, { text: 'lost' })] });
+
+    // Who held it comes to the new master with the token, and the head, that it has there.
+    expect(await other.redis.run('log-append', allKeys(S), [one.token, 2, 3, '', '', 0, 'bell', 0])).toBe('history');
+    const heir = await openNode(replica, { now: () => Date.now() + 11_000 });
+    const next = await claim(heir);
+    expect(next.epoch).not.toBe(one.epoch);
+    await heir.log.append({ ...next, records: [anEvent(3)] });
+    expect(await seqsOf(heir)).toEqual([1, 2, 3]);
+  });
+
+  it('has nothing of a Redis that forgot all', async () => {
+    const server = await start();
+    const node = await openNode(server);
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    await node.log.append({ ...one, records: [anEvent(1)] });
+    const isLost = lost(node);
+    await server.kill();
+    await server.start();
+    await eventually(() => node.redis.ping());
+    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(2)] }))).toBe('lease_lost');
+    expect(await isLost).toBe(S);
+    expect(await node.sessions.get(S)).toBeUndefined();
+  });
+
+  it('does not wait for a Redis that stalls, and is right about what became of it', async () => {
+    const server = await start();
+    const node = await openNode(server);
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    await node.log.append({ ...one, records: [anEvent(1)] });
+    server.stall();
+    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(2, { text: 'nobody knows' })] }))).toBe(
+      'store_failed',
+    );
+    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(3)] }))).toBe('store_failed');
+    server.resume();
+    const again = await eventually(() => claim(node));
+    const head = (await seqsOf(node)).at(-1) ?? 0;
+    await node.log.append({ ...again, records: [anEvent(head + 1)] });
+    expect(await seqsOf(node)).toEqual(head === 1 ? [1, 2] : [1, 2, 3]);
+  });
+
+  it('refuses what would fill the memory while Redis does not answer', async () => {
+    const server = await start();
+    const node = await openNode(server, { commandTimeoutMs: 5_000 });
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    server.stall();
+    const text = 'x'.repeat(4_000_000);
+    const appends: Promise<unknown>[] = [];
+    for (let seq = 1; seq <= 9; seq++)
+      appends.push(reasonOf(node.log.append({ ...one, records: [anEvent(seq, { text })] })));
+    const first = await Promise.race([reasonOf(node.log.append({ ...one, records: [anEvent(10)] })), ...appends]);
+    expect(first).toBe('store_failed');
+    server.resume();
+    await Promise.all(appends);
+    const again = await claim(node);
+    await node.log.append({ ...again, records: [anEvent(((await seqsOf(node)).at(-1) ?? 0) + 1)] });
+  });
+
+  it('[CMD-3] writes nothing of what a full Redis has no room for, and goes on when there is room', async () => {
+    const node = await openNode(await start({ settings: { maxmemory: '3mb', 'maxmemory-policy': 'noeviction' } }));
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    await node.log.append({ ...one, records: [anEvent(1)] });
+    await node.redis.client.config('SET', 'maxmemory', '1');
+    const row = { status: 'running', unfinished: false, updatedAt: 2, json: '{}' } as const;
+    const refused = { ...one, records: [aDelta(2), anEvent(3)], answers: [anAnswer(S)], row };
+    expect(await reasonOf(node.log.append(refused))).toBe('store_failed');
+    expect(await reasonOf(node.leases.claim(S))).toBe('store_failed');
+    await node.redis.client.config('SET', 'maxmemory', '0');
+    expect(await seqsOf(node)).toEqual([1]);
+    expect(await node.log.readDeltas(S, 0)).toEqual([]);
+    expect(await node.log.findAnswer(anAnswer(S))).toBeUndefined();
+    expect((await node.sessions.get(S))?.status).toBe('idle');
+    const again = await claim(node);
+    await node.log.append({ ...again, records: [anEvent(2)] });
+  });
+
+  it('says of a replica that the store failed', async () => {
+    const node = await openNode(await start());
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    await node.redis.client.call('REPLICAOF', '127.0.0.1', '1');
+    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(1)] }))).toBe('store_failed');
+  });
+});
+
+describe('leases on Redis', () => {
+  it('are given to one of the nodes that ask at once', async () => {
+    const server = await start();
+    const rivals = await Promise.all([1, 2, 3, 4].map(() => openNode(server)));
+    for (let round = 0; round < 20; round++) {
+      const id = `sesn_${round}`;
+      const given = await Promise.all(rivals.map((node) => node.leases.claim(id)));
+      expect(given.filter(Boolean)).toHaveLength(1);
+    }
+  });
+
+  it('[NODE-3] fence a node that was believed dead: it is refused, told, and has written nothing', async () => {
+    const server = await start();
+    const zombie = await openNode(server, { now: () => T0 });
+    await zombie.sessions.create(aRow(S));
+    const old = await claim(zombie);
+    await zombie.log.append({ ...old, records: [anEvent(1)] });
+    const early = await openNode(server, { now: () => T0 + 9_999 });
+    expect(await early.leases.claim(S)).toBeUndefined();
+    const heir = await openNode(server, { now: () => T0 + 10_000 });
+    const one = await claim(heir);
+    const isLost = lost(zombie);
+    expect(await reasonOf(zombie.log.append({ ...old, records: [anEvent(2, { text: 'undead' })] }))).toBe('lease_lost');
+    expect(await isLost).toBe(S);
+    await heir.log.append({ ...one, records: [anEvent(2)] });
+    expect((await heir.log.read(S, all)).map(({ json }) => JSON.parse(json).text)).toEqual(['text 1', 'text 2']);
+    // Its trimming and its release are void too.
+    await heir.log.append({ ...one, records: [aDelta(3)] });
+    zombie.log.trimDeltas(S, 3);
+    await zombie.leases.release(S, old);
+    expect(await zombie.log.readDeltas(S, 0)).toHaveLength(1);
+    await heir.log.append({ ...one, records: [anEvent(4)] });
+  });
+
+  it('are compared by the whole token', async () => {
+    const node = await openNode(await start());
+    await node.sessions.create(aRow(S));
+    const { token } = await claim(node);
+    for (const wrong of ['', token.slice(1), token.slice(0, -1), `${token}0`, token.toUpperCase()])
+      expect(await node.redis.run('log-append', allKeys(S), [wrong, 0, 1, '', '', 0, 'bell', 0])).toBe('lease_lost');
+    expect(await node.redis.run('log-append', allKeys(S), [token, 0, 1, '', '', 0, 'bell', 0])).toBe('ok');
+  });
+
+  it('are held on while the node lives', async () => {
+    const server = await start();
+    const node = await openNode(server, { leaseMs: 400, renewMs: 60 });
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    const lapses = async () => Number(await node.redis.client.hget(keys.session(S), 'until'));
+    const first = await lapses();
+    // Renewed until long after the first one would have lapsed.
+    await eventually(async () => expect(await lapses()).toBeGreaterThan(first + 800));
+    expect(await (await openNode(server)).leases.claim(S)).toBeUndefined();
+    await node.log.append({ ...one, records: [anEvent(1)] });
+  });
+
+  it('[NODE-3] are lost where Redis can’t be asked in time, and the log takes nothing more', async () => {
+    const server = await start();
+    const node = await openNode(server, { leaseMs: 500, renewMs: 100 });
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    const isLost = lost(node);
+    server.stall();
+    expect(await isLost).toBe(S);
+    server.resume();
+    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(1)] }))).toBe('lease_lost');
+    await eventually(() => claim(node));
+  });
+
+  it('are given back when the node is closed', async () => {
+    const server = await start();
+    const node = await openNode(server);
+    await claim(node);
+    const other = await openNode(server);
+    expect(await other.leases.claim(S)).toBeUndefined();
+    await node.close();
+    expect(await other.leases.claim(S)).toBeDefined();
+  });
+});
+
+describe('what is listed beside the sessions', () => {
+  it('names a session before its turn begins, and is put right by whoever reads it', async () => {
+    const server = await start();
+    let nowMs = T0;
+    const node = await openNode(server, { now: () => nowMs });
+    await node.sessions.create(aRow(S));
+    // Listed, and dead before the append.
+    await node.redis.run('unfinished-add', [keys.unfinished], [S]);
+    expect(await node.sessions.unfinished()).toEqual([]);
+    expect(await node.redis.client.zcard(keys.unfinished)).toBe(1);
+    nowMs += 60_000;
+    expect(await node.sessions.unfinished()).toEqual([]);
+    expect(await node.redis.client.zcard(keys.unfinished)).toBe(0);
+
+    const one = await claim(node);
+    const row = { status: 'running', unfinished: true, updatedAt: 2, json: '{}' } as const;
+    await node.log.append({ ...one, records: [anEvent(1)], row });
+    expect(await node.sessions.unfinished()).toEqual([S]);
+    await node.log.append({ ...one, records: [anEvent(2)], row: { ...row, status: 'idle', unfinished: false } });
+    await eventually(async () => expect(await node.redis.client.zcard(keys.unfinished)).toBe(0));
+  });
+
+  it('steps over a session that was listed and never made', async () => {
+    const node = await openNode(await start());
+    const owner = { userId: 'ada', orgId: 'acme' };
+    for (const id of ['sesn_a', 'sesn_c', 'sesn_e']) await node.sessions.create(aRow(id));
+    for (const id of ['sesn_b', 'sesn_d']) await node.redis.client.zadd(keys.memberSessions(owner), 1_000, id);
+    const page = await node.sessions.list(owner, { limit: 2 });
+    expect(page.rows.map(({ id }) => id)).toEqual(['sesn_e', 'sesn_c']);
+    const next = await node.sessions.list(owner, { limit: 2, page: page.nextPage ?? '' });
+    expect(next.rows.map(({ id }) => id)).toEqual(['sesn_a']);
+    expect(await node.redis.client.zcard(keys.memberSessions(owner))).toBe(3);
+  });
+
+  it('[CMD-2] lets a command make its session again where the first node died before it was made', async () => {
+    const server = await start();
+    let nowMs = T0;
+    const node = await openNode(server, { now: () => nowMs });
+    const answer = anAnswer('', { acceptedAt: nowMs });
+    await new OwnerAnswers(new StoreDoor(node.redis)).admit(aRow('sesn_died'), answer);
+    expect(await node.log.findAnswer(answer)).toBeUndefined();
+    expect(await reasonOf(node.sessions.create(aRow('sesn_again'), answer))).toBe('store_failed');
+    nowMs += 10_000;
+    await node.sessions.create(aRow('sesn_again'), { ...answer, bodyHash: 'again' });
+    expect((await node.log.findAnswer(answer))?.bodyHash).toBe('again');
+    await expect(node.sessions.create(aRow('sesn_third'), answer)).rejects.toThrow('made a session before');
+  });
+
+  it('[CMD-2] finds the answer where the node died after the session was made', async () => {
+    const node = await openNode(await start(), { now: () => T0 });
+    const answer = anAnswer('', { acceptedAt: T0 });
+    await new OwnerAnswers(new StoreDoor(node.redis)).admit(aRow(S), answer);
+    await node.sessions.create(aRow(S));
+    expect(await node.log.findAnswer(answer)).toEqual(answer);
+    await node.sessions.remove(S);
+    expect(await node.log.findAnswer(answer)).toEqual(answer);
+  });
+});
+
+it('keeps one session in one slot', async () => {
+  const node = await openNode(await start());
+  await node.sessions.create(aRow(S));
+  const one = await claim(node);
+  await node.log.append({ ...one, records: [anEvent(1), aDelta(2)], answers: [anAnswer(S)] });
+  const names = (await node.redis.client.keys('*')).filter((key) => key.includes(S));
+  expect(names.sort()).toEqual([...allKeys(S)].sort());
+  await node.sessions.remove(S);
+  expect((await node.redis.client.keys('*')).filter((key) => key.includes(S))).toEqual([]);
+});
+
+function allKeys(id: string): string[] {
+  return [keys.session(id), keys.events(id), keys.deltas(id), keys.answers(id), keys.answerTimes(id)];
+}

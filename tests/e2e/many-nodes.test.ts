@@ -1,0 +1,287 @@
+/** Two servers on one Redis are one server: whatever is asked of one of them about a turn of the other. */
+import { manualReply, startUpstream, textReply, type Upstream } from '../support/upstream/index.js';
+import { type BlackboxServer, PRIVATE, startBlackbox, within } from '../support/blackbox-server.js';
+import { callHttp } from '../support/blackbox-http.js';
+import { startToolServer, type ToolServer } from '../support/blackbox-tools.js';
+import { type RedisServer, startRedis } from '../support/redis-server.js';
+import { WsRecorder } from '../support/ws-recorder.js';
+
+/** What a lease lives when nobody renews it, and what others may take on top of it (CAN-2). */
+const TAKE_OVER_MS = 10_000 + 2_000;
+const PATIENCE_MS = 20_000;
+const EDIT = {
+  name: 'edit_document',
+  description: 'Edits the document that the user has open.',
+  input_schema: { type: 'object' as const },
+  label: 'Editing…',
+};
+
+let upstream: Upstream;
+let redis: RedisServer;
+let tools: ToolServer;
+let servers: BlackboxServer[] = [];
+let clients: WsRecorder[] = [];
+
+async function startServer(): Promise<BlackboxServer> {
+  const server = await startBlackbox({
+    upstream,
+    env: { REDIS_URL: redis.url },
+    config: {
+      tools: [tools.toolConfig('send_mail')],
+      roles: { admin: { tools: { allow: ['*'], ask: ['send_*'] }, models: ['*'], approve: ['*'] } },
+    },
+  });
+  servers.push(server);
+  return server;
+}
+
+async function connect(server: BlackboxServer): Promise<WsRecorder> {
+  const client = await WsRecorder.connect(server.wsUrl);
+  client.patienceMs = PATIENCE_MS;
+  clients.push(client);
+  return client;
+}
+
+/** A session whose actor is on the first server, and a client of each. */
+async function openBoth() {
+  const [a, b] = servers as [BlackboxServer, BlackboxServer];
+  const [onA, onB] = await Promise.all([connect(a), connect(b)]);
+  const sessionId = await onA.openSession();
+  return { a, b, onA, onB, sessionId };
+}
+
+/** A turn of the first server that is in the middle of its text. */
+async function stream(text = 'One two ') {
+  const reply = manualReply();
+  upstream.script([reply, textReply('Said again.'), textReply('And again.')]);
+  const scene = await openBoth();
+  const { result } = await scene.onA.prompt(scene.sessionId, `Say it, ${PRIVATE}.`);
+  await reply.start();
+  reply.openText();
+  reply.text(text);
+  await scene.onA.event('event_delta', { turnId: result.turn_id });
+  return { ...scene, reply, turnId: result.turn_id as string };
+}
+
+const textOf = (client: WsRecorder): string =>
+  client
+    .events()
+    .map((event) => (event.type === 'event_delta' && 'content' in event.delta ? event.delta.content.text : ''))
+    .join('');
+
+/** That what a client saw from a seq on is what the log holds. */
+async function expectSameAsLog(client: WsRecorder, server: BlackboxServer, sessionId: string, afterSeq = 0) {
+  const path = `/v1/sessions/${sessionId}/events?limit=1000&after_seq=${afterSeq}`;
+  const { body } = await callHttp(server.url, 'GET', path);
+  const shown = client.events(sessionId).filter(({ type }) => type !== 'event_delta' && type !== 'event_start');
+  const log = body.data as { seq: number }[];
+  expect(shown.map(({ seq }) => seq)).toEqual(log.map(({ seq }) => seq));
+}
+
+beforeAll(async () => {
+  [upstream, tools] = await Promise.all([startUpstream(), startToolServer()]);
+});
+beforeEach(async () => {
+  // A turn that a test leaves running would be taken up by the servers of the next.
+  redis = await startRedis();
+  await Promise.all([startServer(), startServer()]);
+});
+afterEach(async () => {
+  for (const client of clients) expect(client.violations).toEqual([]);
+  await Promise.all(clients.map((client) => client.drop()));
+  clients = [];
+  await Promise.all(servers.map((server) => server.dispose()));
+  servers = [];
+  await redis.dispose();
+  expect(upstream.violations).toEqual([]);
+});
+afterAll(async () => {
+  await Promise.all([upstream.close(), tools.close()]);
+});
+
+describe('a turn of another server', () => {
+  it('[NODE-1] [LOG-1] is watched with every event and delta, by who comes in the middle and who was there', async () => {
+    const { a, b, onA, onB, sessionId, reply, turnId } = await stream();
+    const { mode, snapshot, head_seq } = await onB.attach(sessionId);
+    expect(mode).toBe('snapshot');
+    expect(JSON.stringify(snapshot?.partial)).toContain('One two ');
+    const resumed = await connect(b);
+    expect(await resumed.attach(sessionId, { after_seq: 1 })).toMatchObject({ mode: 'replay' });
+    for (const word of ['three ', 'four ', 'five.']) reply.text(word);
+    reply.closeBlock();
+    reply.finish();
+    for (const client of [onA, onB, resumed]) await client.event('turn.ended', { turnId });
+    expect(textOf(onB)).toBe('three four five.');
+    expect(textOf(resumed)).toBe('One two three four five.');
+    await expectSameAsLog(onB, a, sessionId, head_seq);
+    await expectSameAsLog(resumed, b, sessionId, 1);
+  });
+
+  it('[CAN-1] [CAN-2] is cancelled: the model’s connection is closed before the reply', async () => {
+    const { onA, onB, sessionId, reply, turnId } = await stream();
+    const { result, applied_at_seq = 0 } = await onB.accepted({ type: 'user.interrupt', session_id: sessionId });
+    await within(reply.closed, 1_000, 'the model’s connection was not closed');
+    expect(result).toMatchObject({ turn_id: turnId, outcome: 'cancelled' });
+    expect(await onA.event('turn.ended', { turnId })).toMatchObject({ stop_reason: 'cancelled' });
+    expect(onA.events().filter(({ type, seq }) => type === 'event_delta' && seq > applied_at_seq)).toEqual([]);
+  });
+
+  it('[CMD-2] takes an id once, over both servers at once', async () => {
+    const { onA, onB, sessionId, reply, turnId } = await stream();
+    const command = { type: 'user.message' as const, session_id: sessionId, content: 'Next.', id: 'twice' };
+    const [one, other] = await Promise.all([onA.accepted(command), onB.accepted(command)]);
+    expect(one.result).toEqual(other.result);
+    expect([one.duplicate ?? false, other.duplicate ?? false].sort()).toEqual([false, true]);
+    reply.closeBlock();
+    reply.finish();
+    await onA.event('turn.ended', { turnId });
+    await onA.event('turn.ended', { turnId: one.result.turn_id });
+    const wrong = await onB.refused({ ...command, content: 'Something else.' });
+    expect(wrong.code).toBe('idempotency_conflict');
+  });
+
+  it('[CMD-5] [TURN-2] takes commands of one connection in order: a steer, a message, a cancel of it', async () => {
+    const { onA, onB, sessionId, reply, turnId } = await stream();
+    const steer = onB.send({ type: 'user.steer', session_id: sessionId, content: 'Shorter.', apply: 'next_step' });
+    const message = onB.send({ type: 'user.message', session_id: sessionId, content: 'Next.' });
+    const cancel = onB.send({ type: 'user.interrupt', session_id: sessionId, command_id: message });
+    const replies = await Promise.all([steer, message, cancel].map((id) => onB.replyTo(id)));
+    expect(replies.map(({ type }) => type)).toEqual(Array.from({ length: 3 }, () => 'command.accepted'));
+    reply.closeBlock();
+    reply.finish();
+    await onA.event('turn.ended', { turnId });
+    await onA.event('turn.queued', { sessionId });
+  });
+
+  it('[TOOL-3] is allowed to call a tool', async () => {
+    const block = { type: 'tool_use' as const, id: 'toolu_mail', name: 'send_mail', input: { to: 'ada' } };
+    upstream.script([{ blocks: [block] }, textReply('Sent.')]);
+    const { onA, onB, sessionId } = await openBoth();
+    await onB.attach(sessionId);
+    const { result } = await onA.prompt(sessionId, 'Send it.');
+    const { pending } = await onB.event('turn.waiting', { turnId: result.turn_id });
+    const tool_use_id = pending[0]?.tool_use_id ?? '';
+    await onB.accepted({ type: 'user.tool_confirmation', session_id: sessionId, tool_use_id, result: 'allow' });
+    (await tools.waitForCall((call) => call.body.turn_id === result.turn_id)).answer('sent');
+    expect(await onB.event('turn.ended', { turnId: result.turn_id })).toMatchObject({ stop_reason: 'end_turn' });
+  });
+
+  it('[TOOL-5] is offered a client tool of a connection here, and takes its result from here', async () => {
+    const block = { type: 'tool_use' as const, id: 'toolu_edit', name: 'edit_document', input: {} };
+    upstream.script([{ blocks: [block] }, textReply('Edited.')]);
+    const { a, onA, onB, sessionId } = await openBoth();
+    await onB.attach(sessionId);
+    await onB.accepted({ type: 'tools.register', session_id: sessionId, tools: [EDIT] });
+    const { result } = await onA.prompt(sessionId, 'Edit it.');
+    const offer = await onB.event('tool.offered', { turnId: result.turn_id });
+    expect(offer.connection_id).toBe(onB.connectionId);
+    const custom_tool_use_id = offer.tool_use_id;
+    await onB.accepted({ type: 'user.custom_tool_result', session_id: sessionId, custom_tool_use_id, content: 'ok' });
+    await onA.event('turn.ended', { turnId: result.turn_id });
+    // Who attaches elsewhere is told of the tool; when its connection goes, it goes.
+    const late = await connect(servers[1] as BlackboxServer);
+    expect((await late.attach(sessionId)).snapshot?.tools.map(({ name }) => name)).toEqual(['edit_document']);
+    await onB.drop();
+    clients = clients.filter((client) => client !== onB);
+    const next = await onA.prompt(sessionId, 'Again.');
+    const started = await onA.event('turn.started', { turnId: next.result.turn_id });
+    expect(started.client_tools).toEqual([]);
+    expect(a.logs.length).toBeGreaterThan(0);
+  });
+
+  it('[NODE-1] is read, listed and ended over REST', async () => {
+    const { a, b, onA, onB, sessionId, reply, turnId } = await stream();
+    const path = `/v1/sessions/${sessionId}`;
+    expect((await callHttp(b.url, 'GET', path)).body).toMatchObject({ id: sessionId, status: 'running' });
+    reply.closeBlock();
+    reply.finish();
+    await onA.event('turn.ended', { turnId });
+    const events = [{ type: 'user.message', content: 'Over REST.' }];
+    const posted = await callHttp(b.url, 'POST', `${path}/events`, { events });
+    expect(posted.body.data).toMatchObject([{ type: 'user.message' }]);
+    await onA.event('turn.ended', { turnId: posted.body.data[0].turn_id });
+    const messages = await callHttp(b.url, 'GET', `${path}/messages`);
+    expect(messages.body.data.length).toBe(4);
+    await onB.attach(sessionId);
+    expect((await callHttp(b.url, 'DELETE', path)).status).toBeLessThan(300);
+    await onA.waitFor('connection.detached');
+    await onB.waitFor('connection.detached');
+    expect((await callHttp(a.url, 'GET', path)).status).toBe(404);
+  });
+});
+
+describe('a server that is lost', () => {
+  it('[NODE-2] has its turn taken over: who watches elsewhere sees the step superseded, and the end', async () => {
+    const { a, b, onB, sessionId, turnId } = await stream();
+    const { head_seq } = await onB.attach(sessionId);
+    const diedAt = performance.now();
+    await a.kill();
+    clients = [onB];
+    await onB.event('step.superseded', { turnId });
+    await onB.event('event_delta', { turnId });
+    const tookMs = performance.now() - diedAt;
+    console.info(`taken over ${Math.round(tookMs)} ms after the kill`);
+    expect(tookMs).toBeLessThan(TAKE_OVER_MS);
+    expect(await onB.event('turn.ended', { turnId })).toMatchObject({ stop_reason: 'end_turn' });
+    await expectSameAsLog(onB, b, sessionId, head_seq);
+  }, 40_000);
+
+  it('[CAN-2] [CMD-2] leaves no command: one that it had not answered is answered by the next owner', async () => {
+    const { a, onB, sessionId, turnId } = await stream();
+    process.kill(a.pid, 'SIGSTOP');
+    const sentAt = performance.now();
+    const cancel = onB.send({ type: 'user.interrupt', session_id: sessionId });
+    const next = onB.send({ type: 'user.message', session_id: sessionId, content: 'Next.' });
+    await a.kill();
+    clients = [onB];
+    expect(await onB.replyTo(cancel)).toMatchObject({ type: 'command.accepted' });
+    expect(performance.now() - sentAt).toBeLessThan(TAKE_OVER_MS);
+    const queued = await onB.replyTo(next);
+    expect(queued).toMatchObject({ type: 'command.accepted' });
+    await onB.attach(sessionId, { after_seq: 0 });
+    expect(await onB.event('turn.ended', { turnId })).toMatchObject({ stop_reason: 'cancelled' });
+    expect(onB.events(sessionId).filter(({ type }) => type === 'user.message')).toHaveLength(2);
+  }, 40_000);
+
+  it('[NODE-3] stopped longer than its lease, writes nothing more, and its clients go on', async () => {
+    const { a, b, onA, onB, sessionId, reply, turnId } = await stream();
+    await onB.attach(sessionId);
+    process.kill(a.pid, 'SIGSTOP');
+    reply.text('from the dead ');
+    const ended = await onB.event('turn.ended', { turnId });
+    process.kill(a.pid, 'SIGCONT');
+    expect(await onA.event('turn.ended', { turnId })).toMatchObject({ seq: ended.seq });
+    await within(reply.closed, 5_000, 'the zombie kept its request');
+    const { result } = await onA.prompt(sessionId, 'Still there?');
+    await onA.event('turn.ended', { turnId: result.turn_id });
+    expect(textOf(onB)).not.toContain('from the dead');
+    expect(onA.events().filter(({ seq, type }) => type === 'event_delta' && seq > ended.seq).length).toBeGreaterThan(0);
+    await expectSameAsLog(onA, b, sessionId);
+  }, 60_000);
+
+  it('[TOOL-5] has client tools of other servers’ connections known to the next owner', async () => {
+    const { a, onB, sessionId } = await openBoth();
+    await onB.attach(sessionId);
+    await onB.accepted({ type: 'tools.register', session_id: sessionId, tools: [EDIT] });
+    await a.kill();
+    clients = [onB];
+    const block = { type: 'tool_use' as const, id: 'toolu_edit', name: 'edit_document', input: {} };
+    upstream.script([{ blocks: [textReply('Hello.').blocks[0] as never] }, { blocks: [block] }, textReply('Edited.')]);
+    const first = await onB.prompt(sessionId, 'Hello.');
+    await onB.event('turn.ended', { turnId: first.result.turn_id });
+    const { result } = await onB.prompt(sessionId, 'Edit it.');
+    const offer = await onB.event('tool.offered', { turnId: result.turn_id });
+    expect(offer.connection_id).toBe(onB.connectionId);
+  }, 40_000);
+
+  it('[NODE-2] on SIGTERM hands a running turn over before its lease lapses', async () => {
+    const { a, onA, onB, sessionId, turnId } = await stream();
+    await onB.attach(sessionId);
+    await onA.drop();
+    clients = [onB];
+    a.term();
+    await onB.event('step.superseded', { turnId });
+    expect(await onB.event('turn.ended', { turnId })).toMatchObject({ stop_reason: 'end_turn' });
+    expect(await a.exited).toMatchObject({ code: 0 });
+  }, 40_000);
+});

@@ -1,0 +1,64 @@
+/** Opens session stores on one Redis, each as a node of its own. */
+import { createRedisStore, RedisConnection, type RedisStoreOptions } from '../../server/adapters/redis/index.js';
+import type { LogStore, StoreHarness } from './store-harness.js';
+
+export interface RedisNode extends LogStore {
+  readonly redis: RedisConnection;
+  /** As a crash does: nothing is given back. */
+  cut(): void;
+}
+
+export interface RedisNodeOptions extends Omit<RedisStoreOptions, 'redis'> {
+  readonly now?: (() => number) | undefined;
+  readonly commandTimeoutMs?: number;
+}
+
+export async function openRedisNode(
+  url: string,
+  { now, commandTimeoutMs, ...options }: RedisNodeOptions = {},
+): Promise<RedisNode> {
+  const redis = await RedisConnection.open({
+    url,
+    ...(now && { now }),
+    ...(commandTimeoutMs !== undefined && { commandTimeoutMs }),
+  });
+  const store = createRedisStore({ redis, ...options });
+  return {
+    ...store,
+    redis,
+    async close() {
+      await store.close();
+      await redis.close();
+    },
+    cut: () => redis.client.disconnect(),
+  };
+}
+
+/** The Redis is emptied by `openFresh`. */
+export function createRedisHarness(url: () => string): StoreHarness<LogStore> {
+  const opened: RedisNode[] = [];
+  let clock: (() => number) | undefined;
+  const open = async (now = clock): Promise<RedisNode> => {
+    const node = await openRedisNode(url(), { now });
+    opened.push(node);
+    return node;
+  };
+  return {
+    async openFresh(now) {
+      clock = now;
+      const node = await open();
+      await emptyRedis(node.redis);
+      return node;
+    },
+    reopen: open,
+    openSecondNode: open,
+    async dispose() {
+      await Promise.all(opened.splice(0).map((node) => node.close()));
+    },
+  };
+}
+
+export async function emptyRedis({ client }: RedisConnection): Promise<void> {
+  const masters = 'nodes' in client ? client.nodes('master') : [client];
+  await Promise.all(masters.map((master) => master.flushall()));
+}
