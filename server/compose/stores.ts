@@ -1,4 +1,4 @@
-/** Where state is kept, port by port: in Redis where there is one, for all nodes; else in the embedded store. */
+/** Where state is kept, port by port: the embedded store, and in Redis, where there is one, what nodes share. */
 import { EmbeddedRates, EmbeddedSeats, openEmbeddedStore } from '../adapters/embedded/index.js';
 import {
   createRedisStore,
@@ -53,10 +53,22 @@ export interface Stores {
   close(): Promise<void>;
 }
 
+/** Where sessions and their logs are, and how nodes work on them together. */
+type SessionStores = Pick<Stores, 'log' | 'sessions' | 'leases' | 'nodes' | 'check' | 'close'>;
+
 /** Rejects where a store can't be had. */
 export async function openStores(config: Config, clock: Clock, logger: Logger): Promise<Stores> {
-  const { redisUrl } = config;
-  return redisUrl ? openShared(redisUrl.reveal(), logger) : openEmbedded(config, clock, logger);
+  const { redisUrl, sessionsIn } = config;
+  if (!redisUrl) return openEmbedded(config, clock, logger);
+  const redis = await RedisConnection.open({ url: redisUrl.reveal(), logger });
+  try {
+    const own =
+      sessionsIn === 'redis' ? await openRedisSessions(redis, logger) : await openEmbedded(config, clock, logger);
+    return share(own, redis, logger);
+  } catch (error) {
+    await redis.close();
+    throw error;
+  }
 }
 
 async function openEmbedded({ dataDir, fsync }: Config, clock: Clock, logger: Logger): Promise<Stores> {
@@ -72,22 +84,33 @@ async function openEmbedded({ dataDir, fsync }: Config, clock: Clock, logger: Lo
   };
 }
 
-async function openShared(url: string, logger: Logger): Promise<Stores> {
-  const redis = await RedisConnection.open({ url, logger });
+async function openRedisSessions(redis: RedisConnection, logger: Logger): Promise<SessionStores> {
   const { log, sessions, leases, tail, nodeId, close } = createRedisStore({ redis, logger });
   const inbox = await RedisInbox.open({ redis, nodeId, logger }).catch(async (error: unknown) => {
     await close();
-    await redis.close();
     throw error;
   });
+  return {
+    log,
+    sessions,
+    leases,
+    nodes: { inbox, tail },
+    check: async () => ({}),
+    async close() {
+      await inbox.close();
+      await close();
+    },
+  };
+}
+
+/** What all nodes must see alike, in Redis; sessions are where they are. */
+function share({ check, close, ...own }: SessionStores, redis: RedisConnection, logger: Logger): Stores {
   // A node that holds nothing looks for holds of the dead all the same.
   const ledger = new RedisLedger({ redis, logger, sweepEveryMs: LEDGER_TIMES.leaseMs / 2 });
   const audit = new RedisAudit(redis, logger);
   const calls = new RedisCalls(redis);
   return {
-    log,
-    sessions,
-    leases,
+    ...own,
     ledger,
     audit,
     calls,
@@ -96,12 +119,10 @@ async function openShared(url: string, logger: Logger): Promise<Stores> {
     seats: new RedisSeats(redis, logger),
     tickets: new RedisTickets(redis),
     directory: new RedisDirectory(redis, logger),
-    nodes: { inbox, tail },
-    check: async () => ({ redis: await checkStore(() => redis.ping(), redis.description) }),
+    check: async () => ({ ...(await check()), redis: await checkStore(() => redis.ping(), redis.description) }),
     async close() {
       await ledger.close();
       await audit.close();
-      await inbox.close();
       await close();
       await redis.close();
     },

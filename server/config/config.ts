@@ -47,6 +47,7 @@ export interface Config {
   readonly dataDir: string;
   /** Where nodes share what they share; undefined: there is one. */
   readonly redisUrl: Secret | undefined;
+  readonly sessionsIn: Environment['MIDSTREAM_SESSIONS'];
   readonly fsync: 'group' | 'off';
   readonly drainMs: number;
   /** `remote`: `dev` on an address that others reach, because the operator said so. */
@@ -136,7 +137,12 @@ function loadFile(set: Env, path: string, readFile: (path: string) => string): R
   }
 }
 
-function checkRedis({ REDIS_URL: url }: Environment, refuse: ConfigSource['refuseRedisUrl']): Mistake[] {
+function checkRedis(
+  { REDIS_URL: url, MIDSTREAM_SESSIONS: sessions }: Environment,
+  refuse: ConfigSource['refuseRedisUrl'],
+): Mistake[] {
+  if (sessions === 'redis' && !url)
+    return [{ path: 'MIDSTREAM_SESSIONS', message: 'is "redis", and there is no REDIS_URL' }];
   const message = url && refuse?.(url.reveal());
   return message === undefined ? [] : [{ path: 'REDIS_URL', message }];
 }
@@ -163,6 +169,7 @@ function toConfig(env: Environment, file: FileConfig, { mode, jwt }: ReadAuth): 
     scriptPath: env.MIDSTREAM_SCRIPT,
     dataDir: env.MIDSTREAM_DATA_DIR,
     redisUrl: env.REDIS_URL,
+    sessionsIn: env.MIDSTREAM_SESSIONS,
     fsync: env.MIDSTREAM_FSYNC,
     drainMs: env.MIDSTREAM_DRAIN_MS,
     auth: { mode, remote: mode === 'dev' && !isLoopback(env.HOST), jwt, apiKeys: file.api_keys },

@@ -53,6 +53,12 @@ export const envSchema = z.object({
     .describe(
       'What nodes share: `redis://[user:password@]host[:port][/db]`, with TLS `rediss://`; `redis+cluster://host:port,host:port`; `redis+sentinel://host:port,host:port/master`. Without one there is one node.',
     ),
+  MIDSTREAM_SESSIONS: z
+    .enum(['embedded', 'redis'])
+    .default('embedded')
+    .describe(
+      '`redis`: sessions are in Redis too, and any node takes any command for any session; a trial, see docs/REDIS.md. `embedded`: each node has its own.',
+    ),
   MIDSTREAM_DATA_DIR: z.string().default('./.midstream').describe('Folder of the embedded store.'),
   MIDSTREAM_FSYNC: z
     .enum(['group', 'off'])

@@ -25,7 +25,7 @@ let clients: WsRecorder[] = [];
 async function startServer(): Promise<BlackboxServer> {
   const server = await startBlackbox({
     upstream,
-    env: { REDIS_URL: redis.url },
+    env: { REDIS_URL: redis.url, MIDSTREAM_SESSIONS: 'redis' },
     config: {
       tools: [tools.toolConfig('send_mail')],
       roles: { admin: { tools: { allow: ['*'], ask: ['send_*'] }, models: ['*'], approve: ['*'] } },
