@@ -117,7 +117,7 @@ export class SessionMaker {
     const { creations, logger } = this.#deps;
     const known = await creations?.claim(toKey(principal, commandId), claim).catch((error: unknown) => {
       logger.error('a session could not be claimed', { error });
-      throw new MidstreamError('store_unavailable');
+      throw new MidstreamError('store_unavailable', undefined, { retryAfterMs: 1_000 });
     });
     if (known && known.bodyHash !== claim.bodyHash) throw new MidstreamError('idempotency_conflict');
     return known ?? { ...claim, answer: undefined };
