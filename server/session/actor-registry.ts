@@ -76,6 +76,10 @@ export class ActorRegistry {
     return this.#actors.get(sessionId)?.actor;
   }
 
+  feedOf(sessionId: string): SessionFeed | undefined {
+    return this.find(sessionId)?.feed;
+  }
+
   /** The session's actor, opened where it isn't. Rejects with `session_not_found`. */
   async get(sessionId: string): Promise<SessionActor> {
     const opened = this.#actors.get(sessionId);
@@ -118,7 +122,7 @@ export class ActorRegistry {
   /** Takes up every session that has an unfinished turn which nobody runs (NODE-2). */
   async recover(): Promise<void> {
     const { sessions, leases, logger } = this.#deps;
-    const ids = leases.orphans ? shuffle(await leases.orphans()) : await sessions.unfinished();
+    const ids = leases.orphans ? this.#shuffle(await leases.orphans()) : await sessions.unfinished();
     let count = 0;
     for (const id of ids) {
       if (this.find(id)) continue;
@@ -130,6 +134,13 @@ export class ActorRegistry {
       );
     }
     if (count > 0) logger.info('unfinished sessions taken up', { count });
+  }
+
+  /** So that several nodes don't reach for the same one first. */
+  #shuffle(ids: readonly string[]): readonly string[] {
+    const { random } = this.#deps.context();
+    const weighed = ids.map((id) => [random(), id] as const);
+    return weighed.sort(([one], [other]) => one - other).map(([, id]) => id);
   }
 
   /** From here on other nodes take what this one gives back; it opens nothing more. */
@@ -329,9 +340,3 @@ export const participantsOf = ({ turn, queue }: SessionState): readonly Particip
 /** Nobody watches, nothing runs, no tool is registered. */
 const isUnused = ({ state, feed }: SessionActor): boolean =>
   state.turn === undefined && state.queue.length === 0 && state.registrations.length === 0 && feed.watchers.size === 0;
-
-/** So that several nodes don't reach for the same one first. */
-function shuffle(ids: readonly string[]): readonly string[] {
-  const weighed = ids.map((id) => [Math.random(), id] as const);
-  return weighed.sort(([one], [other]) => one - other).map(([, id]) => id);
-}

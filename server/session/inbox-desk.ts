@@ -48,12 +48,11 @@ export class InboxDesk {
   async #do(request: NodeRequest, from: string, onCounted: (verdict: RateVerdict) => void): Promise<unknown> {
     const { access, registry, connections, deleteSession } = this.#deps;
     const { sessionId } = request;
-    switch (request.kind) {
-      case 'leave':
-        connections.left(sessionId, request.connectionId);
-        return registry.find(sessionId)?.leave(request.connectionId);
-      case 'registrations':
-        return (await registry.get(sessionId)).state.registrations;
+    if (request.kind === 'registrations') return (await registry.get(sessionId)).state.registrations;
+    if (request.kind === 'leave') {
+      connections.left(sessionId, request.connectionId, from);
+      registry.find(sessionId)?.leave(request.connectionId);
+      return undefined;
     }
     const caller = { ...request.caller, onCounted };
     const knowing = this.#know(caller);

@@ -29,6 +29,8 @@ export interface SessionDoor {
 export interface Doors {
   /** The session's door where it is open. */
   find(sessionId: string): SessionDoor | undefined;
+  /** What is shown of the session here, also while nobody has its actor. */
+  feedOf(sessionId: string): SessionFeed | undefined;
   /** The session's door, opened where it isn't. Rejects with `session_not_found`. */
   get(sessionId: string): Promise<SessionDoor>;
 }

@@ -7,6 +7,7 @@ import type { ActorRegistry } from './actor-registry.js';
 import type { Followers } from './followers.js';
 import { RemoteSession } from './remote-session.js';
 import { type Doors, HeldElsewhere, type SessionDoor } from './session-door.js';
+import type { SessionFeed } from './session-feed.js';
 import type { SessionFollower } from './session-follower.js';
 
 export interface SessionDoorsDeps {
@@ -29,6 +30,11 @@ export class SessionDoors implements Doors {
 
   find(sessionId: string): SessionDoor | undefined {
     return this.#deps.registry.find(sessionId) ?? this.#findRemote(sessionId);
+  }
+
+  feedOf(sessionId: string): SessionFeed | undefined {
+    const { registry, followers } = this.#deps;
+    return registry.feedOf(sessionId) ?? followers.find(sessionId)?.feed;
   }
 
   async get(sessionId: string): Promise<SessionDoor> {

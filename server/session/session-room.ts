@@ -30,6 +30,7 @@ import { BudgetGate } from './budget-gate.js';
 import type { Directory } from './directory.js';
 import { Followers } from './followers.js';
 import { InboxDesk } from './inbox-desk.js';
+import { NodeWatch } from './node-watch.js';
 import { createPromptCounter } from './prompt-counter.js';
 import { RemoteConnections } from './remote-connections.js';
 import { createRevocationDesk } from './revocation-desk.js';
@@ -205,12 +206,13 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     maxResultBytes: deps.limits.tool_result_bytes,
     isDraining: () => draining,
   });
+  const watch = nodes && new NodeWatch({ inbox: nodes.inbox, clock });
   const service: SessionService = new SessionService({
     registry,
     doors,
     access,
     toolBook,
-    nodes,
+    nodes: nodes && watch && { inbox: nodes.inbox, watch },
     log,
     sessions,
     clock,
@@ -230,12 +232,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
   });
   const api = createAuditedApi(service, { audit, clock });
   const guests =
-    nodes &&
-    new RemoteConnections({
-      inbox: nodes.inbox,
-      clock,
-      onGone: (sessionId, connectionId) => registry.find(sessionId)?.leave(connectionId),
-    });
+    watch && new RemoteConnections(watch, (sessionId, connectionId) => registry.find(sessionId)?.leave(connectionId));
   if (nodes && guests)
     new InboxDesk({
       inbox: nodes.inbox,
@@ -310,7 +307,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
       await toolDesk.close();
       await gate.close();
       admission.close();
-      guests?.close();
+      watch?.close();
       followers?.close();
       await registry.close();
     },

@@ -31,6 +31,7 @@ import { attachTo } from './attaching.js';
 import type { Directory } from './directory.js';
 import { readEcho } from './event-echo.js';
 import type { Doors } from './session-door.js';
+import type { NodeWatch } from './node-watch.js';
 import { OpenConnections } from './open-connections.js';
 import { Presence } from './presence.js';
 import { type SessionAccess, toShared } from './session-access.js';
@@ -56,7 +57,7 @@ export interface ServiceDeps {
   readonly access: SessionAccess;
   readonly toolBook: ToolBook;
   /** Other nodes, where there are any. */
-  readonly nodes: { readonly inbox: Inbox } | undefined;
+  readonly nodes: { readonly inbox: Inbox; readonly watch: NodeWatch } | undefined;
   readonly log: EventLog;
   readonly sessions: SessionStore;
   readonly clock: Clock;
@@ -79,7 +80,7 @@ const LISTED_TYPES = EVENT_TYPES.filter((type) => type !== 'event_start' && type
 
 export class SessionService implements SessionApi {
   readonly #deps: ServiceDeps;
-  readonly #presence = new Presence();
+  readonly #presence: Presence;
   readonly #connections = new OpenConnections();
   readonly #access: SessionAccess;
   readonly #maker: SessionMaker;
@@ -87,6 +88,12 @@ export class SessionService implements SessionApi {
   constructor(deps: ServiceDeps) {
     this.#deps = deps;
     this.#access = deps.access;
+    this.#presence = new Presence({
+      onChange: (session_id, members) =>
+        deps.doors.feedOf(session_id)?.broadcast({ type: 'presence.changed', session_id, members: [...members] }),
+      isOpen: (sessionId) => deps.doors.feedOf(sessionId) !== undefined,
+      others: deps.nodes,
+    });
     this.#maker = new SessionMaker(deps);
   }
 
@@ -142,11 +149,9 @@ export class SessionService implements SessionApi {
 
   /** What a connection had in a session goes with it: its tools, its presence. */
   #leave(sessionId: string, connectionId: string): void {
-    const door = this.#deps.doors.find(sessionId);
-    door?.leave(connectionId);
+    this.#deps.doors.find(sessionId)?.leave(connectionId);
     this.#deps.toolBook.forget(sessionId, connectionId);
-    const members = this.#presence.remove(sessionId, connectionId);
-    if (members) door?.feed.broadcast({ type: 'presence.changed', session_id: sessionId, members: [...members] });
+    this.#presence.remove(sessionId, connectionId);
   }
 
   async getSession(caller: Caller, sessionId: string): Promise<Session> {
@@ -249,10 +254,8 @@ export class SessionService implements SessionApi {
   #updatePresence(caller: Caller, command: PresenceUpdate): Promise<Accepted> {
     const { session_id, state } = command;
     return this.#asMember(caller, session_id, async (connection_id) => {
-      const actor = await this.#access.actorFor(caller, session_id, 'viewer');
-      const member = { user_id: caller.principal.user_id, connection_id, state };
-      const members = this.#presence.set(session_id, member);
-      actor.feed.broadcast({ type: 'presence.changed', session_id, members: [...members] });
+      await this.#access.actorFor(caller, session_id, 'viewer');
+      this.#presence.set(session_id, { user_id: caller.principal.user_id, connection_id, state });
       return { result: {} };
     });
   }
@@ -262,9 +265,8 @@ export class SessionService implements SessionApi {
     const { session_id, user_id } = command;
     return this.#access.use(caller, session_id, 'viewer', async (actor) => {
       const accepted = await actor.command(command, caller);
-      const isGone = roleOf(actor.state, { user_id, org_id: caller.principal.org_id }) === undefined;
-      const members = isGone ? this.#presence.removeUser(session_id, user_id) : undefined;
-      if (members) actor.feed.broadcast({ type: 'presence.changed', session_id, members: [...members] });
+      const who = { user_id, org_id: caller.principal.org_id };
+      if (roleOf(await actor.flushed(), who) === undefined) this.#presence.removeUser(session_id, user_id);
       return accepted;
     });
   }

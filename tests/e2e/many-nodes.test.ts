@@ -1,4 +1,5 @@
 /** Two servers on one Redis are one server: whatever is asked of one of them about a turn of the other. */
+import { createHmac } from 'node:crypto';
 import { manualReply, startUpstream, textReply, type Upstream } from '../support/upstream/index.js';
 import { type BlackboxServer, PRIVATE, startBlackbox, within } from '../support/blackbox-server.js';
 import { callHttp } from '../support/blackbox-http.js';
@@ -9,12 +10,31 @@ import { WsRecorder } from '../support/ws-recorder.js';
 /** What a lease lives when nobody renews it, and what others may take on top of it (CAN-2). */
 const TAKE_OVER_MS = 10_000 + 2_000;
 const PATIENCE_MS = 20_000;
+const DRAIN_MS = 300;
+const SECRET = `${PRIVATE}-of-thirty-two-bytes-at-least`;
+const IDENTITY = {
+  MIDSTREAM_JWT_SECRET: SECRET,
+  MIDSTREAM_JWT_ISSUER: 'https://issuer.test',
+  MIDSTREAM_JWT_AUDIENCE: 'midstream',
+};
 const EDIT = {
   name: 'edit_document',
   description: 'Edits the document that the user has open.',
   input_schema: { type: 'object' as const },
   label: 'Editing…',
 };
+
+const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString('base64url');
+
+function tokenOf(sub: string): string {
+  const exp = Math.floor(Date.now() / 1_000) + 600;
+  const claims = { iss: IDENTITY.MIDSTREAM_JWT_ISSUER, aud: 'midstream', sub, org: 'acme', roles: ['user'], exp };
+  const signed = `${encode({ alg: 'HS256' })}.${encode(claims)}`;
+  return `${signed}.${createHmac('sha256', SECRET).update(signed).digest('base64url')}`;
+}
+
+const callRest = (server: BlackboxServer, method: 'GET' | 'POST' | 'DELETE', path: string, body?: unknown) =>
+  callHttp(server.url, method, path, body, bearer('ada'));
 
 let upstream: Upstream;
 let redis: RedisServer;
@@ -25,18 +45,27 @@ let clients: WsRecorder[] = [];
 async function startServer(): Promise<BlackboxServer> {
   const server = await startBlackbox({
     upstream,
-    env: { REDIS_URL: redis.url, MIDSTREAM_SESSIONS: 'redis' },
+    env: {
+      REDIS_URL: redis.url,
+      MIDSTREAM_SESSIONS: 'redis',
+      MIDSTREAM_DRAIN_MS: String(DRAIN_MS),
+      MIDSTREAM_AUTH: 'required',
+      ...IDENTITY,
+    },
     config: {
       tools: [tools.toolConfig('send_mail')],
-      roles: { admin: { tools: { allow: ['*'], ask: ['send_*'] }, models: ['*'], approve: ['*'] } },
+      roles: { user: { tools: { allow: ['*'], ask: ['send_*'] }, models: ['*'], approve: ['*'] } },
+      client_tools: ['edit_*'],
     },
   });
   servers.push(server);
   return server;
 }
 
-async function connect(server: BlackboxServer): Promise<WsRecorder> {
-  const client = await WsRecorder.connect(server.wsUrl);
+const bearer = (user: string) => ({ authorization: `Bearer ${tokenOf(user)}` });
+
+async function connect(server: BlackboxServer, user = 'ada'): Promise<WsRecorder> {
+  const client = await WsRecorder.connect(server.wsUrl, bearer(user));
   client.patienceMs = PATIENCE_MS;
   clients.push(client);
   return client;
@@ -72,18 +101,18 @@ const textOf = (client: WsRecorder): string =>
 /** That what a client saw from a seq on is what the log holds. */
 async function expectSameAsLog(client: WsRecorder, server: BlackboxServer, sessionId: string, afterSeq = 0) {
   const path = `/v1/sessions/${sessionId}/events?limit=1000&after_seq=${afterSeq}`;
-  const { body } = await callHttp(server.url, 'GET', path);
+  const { body } = await callRest(server, 'GET', path);
   const shown = client.events(sessionId).filter(({ type }) => type !== 'event_delta' && type !== 'event_start');
   const log = body.data as { seq: number }[];
   expect(shown.map(({ seq }) => seq)).toEqual(log.map(({ seq }) => seq));
 }
 
 beforeAll(async () => {
-  [upstream, tools] = await Promise.all([startUpstream(), startToolServer()]);
+  tools = await startToolServer();
 });
 beforeEach(async () => {
   // A turn that a test leaves running would be taken up by the servers of the next.
-  redis = await startRedis();
+  [upstream, redis] = await Promise.all([startUpstream(), startRedis()]);
   await Promise.all([startServer(), startServer()]);
 });
 afterEach(async () => {
@@ -92,11 +121,11 @@ afterEach(async () => {
   clients = [];
   await Promise.all(servers.map((server) => server.dispose()));
   servers = [];
-  await redis.dispose();
+  await Promise.all([upstream.close(), redis.dispose()]);
   expect(upstream.violations).toEqual([]);
 });
 afterAll(async () => {
-  await Promise.all([upstream.close(), tools.close()]);
+  await tools.close();
 });
 
 describe('a turn of another server', () => {
@@ -168,8 +197,8 @@ describe('a turn of another server', () => {
 
   it('[TOOL-5] is offered a client tool of a connection here, and takes its result from here', async () => {
     const block = { type: 'tool_use' as const, id: 'toolu_edit', name: 'edit_document', input: {} };
-    upstream.script([{ blocks: [block] }, textReply('Edited.')]);
-    const { a, onA, onB, sessionId } = await openBoth();
+    upstream.script([{ blocks: [block] }, textReply('Edited.'), textReply('Not again.')]);
+    const { onA, onB, sessionId } = await openBoth();
     await onB.attach(sessionId);
     await onB.accepted({ type: 'tools.register', session_id: sessionId, tools: [EDIT] });
     const { result } = await onA.prompt(sessionId, 'Edit it.');
@@ -183,31 +212,65 @@ describe('a turn of another server', () => {
     expect((await late.attach(sessionId)).snapshot?.tools.map(({ name }) => name)).toEqual(['edit_document']);
     await onB.drop();
     clients = clients.filter((client) => client !== onB);
+    // Nothing tells when that is known.
+    while ((await late.attach(sessionId)).snapshot?.tools.length !== 0);
+    upstream.script([textReply('Fine.')]);
     const next = await onA.prompt(sessionId, 'Again.');
     const started = await onA.event('turn.started', { turnId: next.result.turn_id });
     expect(started.client_tools).toEqual([]);
-    expect(a.logs.length).toBeGreaterThan(0);
   });
 
   it('[NODE-1] is read, listed and ended over REST', async () => {
     const { a, b, onA, onB, sessionId, reply, turnId } = await stream();
     const path = `/v1/sessions/${sessionId}`;
-    expect((await callHttp(b.url, 'GET', path)).body).toMatchObject({ id: sessionId, status: 'running' });
+    expect((await callRest(b, 'GET', path)).body).toMatchObject({ id: sessionId, status: 'running' });
     reply.closeBlock();
     reply.finish();
     await onA.event('turn.ended', { turnId });
     const events = [{ type: 'user.message', content: 'Over REST.' }];
-    const posted = await callHttp(b.url, 'POST', `${path}/events`, { events });
+    const posted = await callRest(b, 'POST', `${path}/events`, { events });
     expect(posted.body.data).toMatchObject([{ type: 'user.message' }]);
     await onA.event('turn.ended', { turnId: posted.body.data[0].turn_id });
-    const messages = await callHttp(b.url, 'GET', `${path}/messages`);
+    const messages = await callRest(b, 'GET', `${path}/messages`);
     expect(messages.body.data.length).toBe(4);
     await onB.attach(sessionId);
-    expect((await callHttp(b.url, 'DELETE', path)).status).toBeLessThan(300);
+    expect((await callRest(b, 'DELETE', path)).status).toBeLessThan(300);
     await onA.waitFor('connection.detached');
     await onB.waitFor('connection.detached');
-    expect((await callHttp(a.url, 'GET', path)).status).toBe(404);
+    expect((await callRest(a, 'GET', path)).status).toBe(404);
   });
+});
+
+describe('who is in a session', () => {
+  it('[AUTH-3] may watch it on no server once the membership ended, and use it on none', async () => {
+    const { a, b, sessionId } = await openBoth();
+    const bob = await connect(b, 'bob');
+    const members = `/v1/sessions/${sessionId}/members`;
+    expect((await callRest(b, 'POST', members, { user_id: 'bob', role: 'editor' })).status).toBeLessThan(300);
+    await bob.attach(sessionId);
+    await bob.accepted({ type: 'presence.update', session_id: sessionId, state: { at: 'line 1' } });
+    expect((await callRest(a, 'DELETE', `${members}/bob`)).status).toBeLessThan(300);
+    expect(await bob.waitFor('connection.detached')).toMatchObject({ code: 'forbidden' });
+    expect((await bob.refused({ type: 'user.message', session_id: sessionId, content: 'Hi.' })).code).toBe(
+      'session_not_found',
+    );
+  });
+
+  it('is shown to all, whichever server they are on, until they leave or their server dies', async () => {
+    const { a, onA, onB, sessionId } = await openBoth();
+    await onB.attach(sessionId);
+    const idsOf = (client: WsRecorder): string[] => {
+      const last = client.frames.findLast((frame) => frame.type === 'presence.changed');
+      return last?.type === 'presence.changed' ? last.members.map(({ connection_id }) => connection_id).sort() : [];
+    };
+    const both = [onA.connectionId, onB.connectionId].sort();
+    const update = { type: 'presence.update' as const, session_id: sessionId, state: {} };
+    await Promise.all([onA.accepted(update), onB.accepted(update)]);
+    for (const client of [onA, onB]) await client.until(() => idsOf(client).join() === both.join(), 'both are there');
+    await a.kill();
+    clients = [onB];
+    await onB.until(() => idsOf(onB).join() === onB.connectionId, 'one is there');
+  }, 40_000);
 });
 
 describe('a server that is lost', () => {
@@ -279,8 +342,12 @@ describe('a server that is lost', () => {
     await onB.attach(sessionId);
     await onA.drop();
     clients = [onB];
+    const termAt = performance.now();
     a.term();
     await onB.event('step.superseded', { turnId });
+    const tookMs = performance.now() - termAt - DRAIN_MS;
+    console.info(`handed over ${Math.round(tookMs)} ms after the drain's deadline`);
+    expect(tookMs).toBeLessThan(500);
     expect(await onB.event('turn.ended', { turnId })).toMatchObject({ stop_reason: 'end_turn' });
     expect(await a.exited).toMatchObject({ code: 0 });
   }, 40_000);
