@@ -49,6 +49,7 @@ describe('parseConfig', () => {
       model: 'claude-sonnet-5-5',
       scriptPath: undefined,
       dataDir: './.midstream',
+      sessionsIn: 'embedded',
       fsync: 'group',
       drainMs: 10_000,
       auth: { mode: 'dev', remote: false, jwt: undefined, apiKeys: [] },
@@ -471,6 +472,12 @@ describe('names that refer to each other', () => {
       'roles.admin.tools.input.b: is bad',
     ]);
   });
+});
+
+it('refuses sessions in a Redis that is not named', () => {
+  expect(mistakesOf(undefined, { MIDSTREAM_SESSIONS: 'redis' })).toEqual([
+    'MIDSTREAM_SESSIONS: is "redis", and there is no REDIS_URL',
+  ]);
 });
 
 it('refuses a short secret', () => {
