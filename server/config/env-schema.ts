@@ -51,9 +51,12 @@ export const envSchema = z.object({
   REDIS_URL: secret(1)
     .optional()
     .describe(
-      'What nodes share: `redis://[user:password@]host[:port][/db]`, with TLS `rediss://`; `redis+cluster://host:port,host:port`; `redis+sentinel://host:port,host:port/master`. Without one there is one node.',
+      'Where all state is, so that any number of servers are one: `redis://[user:password@]host[:port][/db]`, with TLS `rediss://`; `redis+cluster://host:port,host:port`; `redis+sentinel://host:port,host:port/master`. Without one there is one node.',
     ),
-  MIDSTREAM_DATA_DIR: z.string().default('./.midstream').describe('Folder of the embedded store.'),
+  MIDSTREAM_DATA_DIR: z
+    .string()
+    .default('./.midstream')
+    .describe('Folder of the embedded store, where there is no Redis.'),
   MIDSTREAM_FSYNC: z
     .enum(['group', 'off'])
     .default('group')
