@@ -164,9 +164,7 @@ export class ActorRegistry {
     const { log } = this.#deps;
     const checkpoint = await this.#loadCheckpoint(row.id);
     const checkpointSeq = checkpoint?.seq ?? 0;
-    let state = checkpoint
-      ? fromCheckpoint(checkpoint.json, epoch)
-      : createSessionState(toNewSession(row, epoch));
+    let state = checkpoint ? fromCheckpoint(checkpoint.json, epoch) : createSessionState(toNewSession(row, epoch));
     const deltas = [...(await log.readDeltas(row.id, state.seq))];
     let page: Awaited<ReturnType<EventLog['read']>>;
     let after = state.seq;
