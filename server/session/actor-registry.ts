@@ -144,7 +144,9 @@ export class ActorRegistry {
       throw new MidstreamError('session_not_found');
     }
     const live = this.#start(state, lease, { checkpointSeq, isNew: false });
-    if (row.unfinished) live.actor.send({ type: 'recover' });
+    // The row was read before the lease was had; the log is read under it.
+    const isUnfinished = row.unfinished || state.turn !== undefined || state.queue.length > 0;
+    if (isUnfinished) live.actor.send({ type: 'recover' });
     return live;
   }
 
