@@ -51,7 +51,7 @@ export const envSchema = z.object({
   REDIS_URL: secret(1)
     .optional()
     .describe(
-      'What nodes share: `redis://[user:password@]host[:port][/db]`, with TLS `rediss://`; `redis+cluster://host:port,host:port`; `redis+sentinel://host:port,host:port/master`. Without one there is one node.',
+      'Where all state is, so that any number of servers are one: `redis://[user:password@]host[:port][/db]`, with TLS `rediss://`; `redis+cluster://host:port,host:port`; `redis+sentinel://host:port,host:port/master`. Without one there is one node.',
     ),
   MIDSTREAM_SESSIONS: z
     .enum(['embedded', 'redis'])

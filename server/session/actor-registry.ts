@@ -204,10 +204,11 @@ export class ActorRegistry {
       await sessions.remove(sessionId);
       throw new MidstreamError('session_not_found');
     }
-    if (row.unfinished) await loadRoles(participantsOf(state));
+    const isUnfinished = row.unfinished || state.turn !== undefined || state.queue.length > 0;
+    if (isUnfinished) await loadRoles(participantsOf(state));
     if (feed && feed.head !== state.seq) feed.skipTo(state.seq);
     const live = this.#start(state, lease, { checkpointSeq, isNew: false, feed });
-    if (row.unfinished) live.actor.send({ type: 'recover' });
+    if (isUnfinished) live.actor.send({ type: 'recover' });
     onOpen?.(sessionId);
     return live;
   }

@@ -1,11 +1,12 @@
 /** Does what other nodes ask of the actors here. Rights are looked at again: the node that asked may know less. */
+import { LogUnavailable } from '../ports/event-log.js';
 import type { Inbox } from '../ports/inbox.js';
 import type { RateVerdict } from '../ports/rate-limiter.js';
 import type { ActorRegistry } from './actor-registry.js';
 import type { Directory } from './directory.js';
 import { type NodeAnswer, type NodeRequest, type SentCaller, toErrorAnswer } from './node-messages.js';
 import type { RemoteConnections } from './remote-connections.js';
-import { ActorGone } from './replies.js';
+import { ActorGone, unavailable } from './replies.js';
 import type { SessionAccess } from './session-access.js';
 import type { Caller } from './session-api.js';
 import { HeldElsewhere } from './session-door.js';
@@ -41,7 +42,11 @@ export class InboxDesk {
       if (error instanceof HeldElsewhere || error instanceof ActorGone) return { ok: 'gone' };
       const { registry, isDraining } = this.#deps;
       if (isDraining() && !registry.find(request.sessionId)) return { ok: 'gone' };
-      return { ok: false, error: toErrorAnswer(error), ...(counted && { counted }) };
+      return {
+        ok: false,
+        error: toErrorAnswer(error instanceof LogUnavailable ? unavailable() : error),
+        ...(counted && { counted }),
+      };
     }
   }
 

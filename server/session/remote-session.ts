@@ -22,6 +22,8 @@ export interface RemoteSessionDeps {
 }
 
 const SETTLE_MS = 100;
+/** How long a reader waits for what only the owner knows. */
+const OWNER_MS = 500;
 
 export class RemoteSession implements SessionDoor {
   readonly #deps: RemoteSessionDeps;
@@ -53,12 +55,22 @@ export class RemoteSession implements SessionDoor {
   }
 
   async flushed(): Promise<SessionState> {
-    const registrations = this.#ask({ kind: 'registrations' }, undefined);
-    registrations.catch(() => undefined);
+    const asked = this.#registrations();
+    asked.catch(() => undefined);
     await this.#follower.catchUp();
+    const registrations = await asked;
     if (this.#follower.isOver) throw new ActorGone();
-    // In no log: only the owner knows them.
-    return { ...this.#follower.state, registrations: (await registrations) as readonly ToolRegistration[] };
+    return { ...this.#follower.state, registrations };
+  }
+
+  /** In no log: only the owner knows them. A reader doesn't wait for one that may be dead. */
+  #registrations(): Promise<readonly ToolRegistration[]> {
+    return new Promise((resolve, reject) => {
+      const timer = this.#deps.clock.schedule(OWNER_MS, () => resolve([]));
+      this.#ask({ kind: 'registrations' }, undefined)
+        .then((known) => resolve(known as readonly ToolRegistration[]), reject)
+        .finally(() => timer.cancel());
+    });
   }
 
   async command(command: SessionCommand, caller: Caller): Promise<Accepted> {

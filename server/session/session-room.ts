@@ -40,6 +40,7 @@ import type { RevocationApi, SessionApi, UsageApi } from './session-api.js';
 import type { Doors } from './session-door.js';
 import { SessionDoors } from './session-doors.js';
 import { SessionService } from './session-service.js';
+import { guardStore } from './store-guard.js';
 import { TakeOver } from './take-over.js';
 import { ToolBook } from './tool-book.js';
 import { ToolDesk } from './tool-desk.js';
@@ -264,7 +265,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     }
   };
   return {
-    api,
+    api: guardStore(api),
     usage: createAuditedUsage(createUsageDesk({ ledger, clock, budgets: () => budgets, directory }), { audit, clock }),
     revocations: createRevocationDesk({ directory, policy: () => policy, audit, clock }),
     async recover() {

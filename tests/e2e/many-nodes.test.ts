@@ -273,6 +273,30 @@ describe('who is in a session', () => {
   }, 40_000);
 });
 
+describe('Redis that stalls', () => {
+  it('[CMD-3] has commands refused as of unknown outcome, which are taken once when it is back', async () => {
+    upstream.script([textReply('Said.')]);
+    const { b, onA, onB, sessionId } = await openBoth();
+    await onA.close();
+    clients = [onB];
+    redis.stall();
+    const command = { type: 'user.message' as const, session_id: sessionId, content: 'Say it.', id: 'stalled' };
+    expect(await onB.refused(command)).toMatchObject({ code: 'store_unavailable', retryable: true });
+    expect(await callRest(b, 'GET', '/v1/sessions')).toMatchObject({ status: 503 });
+    redis.resume();
+    let reply = await onB.request(command);
+    // Until its connections are back.
+    while (reply.type === 'command.rejected') {
+      expect(reply.error.code).toBe('store_unavailable');
+      reply = await onB.request(command);
+    }
+    const { mode } = await onB.attach(sessionId, { after_seq: 0 });
+    expect(mode).toBe('replay');
+    await onB.event('turn.ended', { sessionId });
+    expect(onB.events(sessionId).filter(({ type }) => type === 'user.message')).toHaveLength(1);
+  }, 40_000);
+});
+
 describe('a server that is lost', () => {
   it('[NODE-2] has its turn taken over: who watches elsewhere sees the step superseded, and the end', async () => {
     const { a, b, onB, sessionId, turnId } = await stream();

@@ -26,6 +26,7 @@ import type { BudgetPolicy } from '../../server/core/budget-math.js';
 import { OPEN_POLICY, type Policy } from '../../server/core/permissions.js';
 import { type FactsOf, UNKNOWN_MODEL } from '../../server/core/prices.js';
 import type { EventLog } from '../../server/ports/event-log.js';
+import type { Leases } from '../../server/ports/lease.js';
 import type { Gauge, Metrics } from '../../server/ports/metrics.js';
 import type { RateLimiter } from '../../server/ports/rate-limiter.js';
 import type { SessionStore } from '../../server/ports/session-store.js';
@@ -168,6 +169,7 @@ export interface RoomOptions {
   /** Stands between the room and the store's log. */
   readonly wrapLog?: (log: EventLog) => EventLog;
   readonly wrapSessions?: (sessions: SessionStore) => SessionStore;
+  readonly wrapLeases?: (leases: Leases) => Leases;
   readonly model?: HandModel;
   /** How long deltas wait for company, in milliseconds; the store's default where it is left out. */
   readonly flushIntervalMs?: number;
@@ -230,6 +232,7 @@ export async function startRoom({
   budgets = {},
   wrapLog = (log) => log,
   wrapSessions = (sessions) => sessions,
+  wrapLeases = (leases) => leases,
   model = new HandModel(),
   flushIntervalMs,
   clock = new FakeClock(),
@@ -251,7 +254,7 @@ export async function startRoom({
   const room = createSessionRoom({
     log: wrapLog(store.log),
     sessions: wrapSessions(store.sessions),
-    leases: store.leases,
+    leases: wrapLeases(store.leases),
     audit: store.audit,
     calls: store.calls,
     ledger: store.ledger,

@@ -1,8 +1,15 @@
 /** Opens session stores on one Redis, each as a node of its own. */
-import { createRedisStore, RedisConnection, type RedisStoreOptions } from '../../server/adapters/redis/index.js';
+import {
+  createRedisStore,
+  RedisConnection,
+  type RedisStore,
+  type RedisStoreOptions,
+} from '../../server/adapters/redis/index.js';
 import type { LogStore, StoreHarness } from './store-harness.js';
 
 export interface RedisNode extends LogStore {
+  readonly tail: RedisStore['tail'];
+  readonly nodeId: string;
   readonly redis: RedisConnection;
   /** As a crash does: nothing is given back. */
   cut(): void;

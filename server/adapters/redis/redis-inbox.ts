@@ -2,6 +2,7 @@
  * Inboxes of nodes on Redis: one stream a node, for what it is asked and what it is answered, read by one blocking reader
  * on a connection of its own.
  */
+import { setMaxListeners } from 'node:events';
 import { type Inbox, InboxUnavailable } from '../../ports/inbox.js';
 import type { Logger } from '../../ports/logger.js';
 import { keys } from './keys.js';
@@ -60,6 +61,8 @@ export class RedisInbox implements Inbox {
 
   async ask(nodeId: string, request: unknown, signal: AbortSignal): Promise<unknown> {
     signal.throwIfAborted();
+    // As many as there are questions.
+    setMaxListeners(0, signal);
     const ask = ++this.#asks;
     let stop = (): void => undefined;
     const answered = new Promise<unknown>((resolve, reject) => {
