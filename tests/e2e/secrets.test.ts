@@ -83,7 +83,11 @@ function untilRedis(isThere: boolean): Promise<void> {
 }
 
 it('no prompt, answer, argument, result, token, ticket, key or password is shown to anybody whom it does not concern', async () => {
-  const use = (name: string, input: object) => ({ type: 'tool_use' as const, name, input: { ...input } });
+  let calls = 0;
+  const use = (name: string, input: Record<string, unknown>) => {
+    calls += 1;
+    return { type: 'tool_use' as const, id: `toolu_${calls}`, name, input };
+  };
   upstream.script([
     { blocks: [use('look', { at: PRIVATE }), use('edit_note', { text: PRIVATE })] },
     {
@@ -202,7 +206,11 @@ it('no prompt, answer, argument, result, token, ticket, key or password is shown
     ticket,
     unused,
   };
-  const texts = { log: server.stdout, stderr: server.stderr, ...shown };
+  const texts: Record<string, string> = {
+    log: server.stdout,
+    stderr: server.stderr,
+    ...Object.fromEntries(shown.entries()),
+  };
   const found = Object.entries(texts).flatMap(([where, text]) =>
     Object.entries(secrets).flatMap(([what, secret = '']) =>
       text.includes(secret)
