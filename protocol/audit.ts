@@ -18,7 +18,6 @@ export const AUDIT_KINDS = [
   'direct_tool_call',
   /** Somebody was made a member of a session, got another role in it, or is none any more; `rule` says which. */
   'membership_change',
-  'key_change',
   'policy_change',
   'revocation',
 ] as const;

@@ -42,6 +42,34 @@ describe('the embedded audit', () => {
     expect(await store.audit.record(aRecord('third'))).toBe(true);
   });
 
+  it('keeps of what strangers and users cause so many while the store refuses, and all else; and writes them in pieces', async () => {
+    const store = await directory.open({ maxBytes: 80_000_000 });
+    await store.sessions.create(aRow('sesn_big'));
+    const lease = await store.leases.claim('sesn_big');
+    const filler = (n: number) => ({ ...anEvent(n), json: `"${'x'.repeat(1_000_000)}"` });
+    for (let n = 1; n <= 79; n += 1)
+      await store.log.append({ sessionId: 'sesn_big', token: lease?.token ?? '', records: [filler(n)] });
+    expect(await store.audit.record({ ...aRecord('y'.repeat(2_000_000)), kind: 'approval', outcome: 'allowed' })).toBe(
+      false,
+    );
+    const kinds = ['authentication', 'denial'] as const;
+    for (let n = 0; n < 100_500; n += 1) void store.audit.record({ ...aRecord('t'), kind: kinds[n % 2] ?? 'denial' });
+    void store.audit.record({ ...aRecord('last'), kind: 'tool_call', outcome: 'started' });
+    await store.sessions.remove('sesn_big');
+
+    let longestStall = 0;
+    let at = performance.now();
+    const isLastWritten = async () => (await store.audit.read({ limit: 1 })).records[0]?.tool === 'last';
+    while (!(await isLastWritten())) {
+      await new Promise((resolve) => setImmediate(resolve));
+      longestStall = Math.max(longestStall, performance.now() - at);
+      at = performance.now();
+    }
+    const { records } = await store.audit.read({ limit: 200_000 });
+    expect(records).toHaveLength(1 + 99_999 + 1);
+    expect(longestStall).toBeLessThan(500);
+  }, 30_000);
+
   it('writes nothing more once a sync failed, and says so', async () => {
     let fails = false;
     const store = await directory.open({

@@ -19,6 +19,7 @@ beforeAll(async () => {
       client_tools: ['edit_*'],
       roles: {
         user: { tools: { allow: ['*'] }, models: ['claude-*'] },
+        careful: { tools: { ask: ['*'] }, models: ['*'] },
         admin: { tools: { allow: ['*'] }, models: ['*'], inspect: true },
       },
     },
@@ -79,6 +80,8 @@ it('what a role does not reach is on record: commands, routes, the audit itself'
   const vera = bearerOf({ sub: 'vera' });
   const watcher = await WsRecorder.connect(server.wsUrl, vera);
   await watcher.refused({ type: 'user.message', session_id: id, content: 'heliotrope' });
+  const events = [{ type: 'user.interrupt' }, { type: 'user.message', content: 'heliotrope' }];
+  await callHttp(server.url, 'POST', `/v1/sessions/${id}/events`, { events }, vera);
   await callHttp(server.url, 'POST', '/v1/chat', { message: 'heliotrope', conversation_id: id }, vera);
   await callHttp(server.url, 'DELETE', `/v1/sessions/${id}`, undefined, vera);
   await callHttp(server.url, 'GET', '/v1/audit', undefined, vera);
@@ -87,6 +90,7 @@ it('what a role does not reach is on record: commands, routes, the audit itself'
   const records = (await auditOf('kind=denial')).toReversed();
   expect(records.map(({ user_id, rule }) => [user_id, rule?.split(':')[0]])).toEqual([
     ['vera', 'user.message'],
+    ['vera', 'user.interrupt, user.message'],
     ['vera', 'user.message'],
     ['vera', 'delete'],
     ['vera', 'read the audit'],
@@ -114,4 +118,40 @@ it('a client tool call is on record: its first offer and its outcome, not its ar
   ]);
   expect(JSON.stringify(records)).not.toContain('heliotrope');
   await alice.drop();
+});
+
+it('[TOOL-5] a client tool call that is offered again is one call on record; one that nobody let begin is none', async () => {
+  const [first, second] = [
+    await WsRecorder.connect(server.wsUrl, bearerOf({ sub: 'carol' })),
+    await WsRecorder.connect(server.wsUrl, bearerOf({ sub: 'carol' })),
+  ];
+  const id = await first.openSession();
+  await second.attach(id);
+  const tool = { name: 'edit_note', description: 'Edits', input_schema: { type: 'object' as const } };
+  for (const one of [second, first]) await one.accepted({ type: 'tools.register', session_id: id, tools: [tool] });
+  const { result } = await first.prompt(id, 'edit');
+  const turnId = result.turn_id as string;
+  const { tool_use_id } = await first.event('tool.offered', { turnId });
+  await first.accepted({ type: 'presence.update', session_id: id, state: {} });
+  await second.waitFor((frame) => frame.type === 'presence.changed');
+  const from = second.frames.length;
+  await first.drop();
+  await second.waitFor((frame) => frame.type === 'presence.changed', 'first left', from);
+  clock.advance(10_000);
+  await second.waitFor((frame) => frame.type === 'tool.offered' && frame.connection_id === second.connectionId);
+  await second.accepted({ type: 'user.custom_tool_result', session_id: id, custom_tool_use_id: tool_use_id });
+  await second.event('turn.ended', { turnId });
+  const outcomesOf = async (callId: string) =>
+    (await auditOf('kind=tool_call')).flatMap((record) => (record.tool_use_id === callId ? [record.outcome] : []));
+  expect(await outcomesOf(tool_use_id)).toEqual(['ok', 'started']);
+
+  const asked = await WsRecorder.connect(server.wsUrl, bearerOf({ sub: 'dora', roles: ['careful'] }));
+  const other = await asked.openSession();
+  await asked.accepted({ type: 'tools.register', session_id: other, tools: [tool] });
+  const turn = (await asked.prompt(other, 'edit')).result.turn_id as string;
+  const [pending] = (await asked.event('turn.waiting', { turnId: turn })).pending;
+  await asked.accepted({ type: 'user.interrupt', session_id: other });
+  await asked.event('turn.ended', { turnId: turn });
+  expect(await outcomesOf(pending?.tool_use_id ?? '')).toEqual([]);
+  await Promise.all([second.drop(), asked.drop()]);
 });

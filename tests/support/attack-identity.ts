@@ -1,7 +1,7 @@
 /** Tokens of an issuer that shares a secret with the server, for as many users as a test wants. */
 import { createHmac } from 'node:crypto';
 
-const SECRET = 'of-thirty-two-bytes-at-the-very-least';
+export const SECRET = 'of-thirty-two-bytes-at-the-very-least';
 const NAMES = { iss: 'https://issuer.test', aud: 'midstream' };
 
 /** The environment of a server that takes these tokens. */

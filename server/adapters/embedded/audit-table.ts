@@ -7,8 +7,9 @@ import type { GroupCommit } from './group-commit.js';
 const RETRY_MS = 1_000;
 const ROWS_PER_SLICE = 10_000;
 const DELETES_PER_SLICE = 1_000;
-/** What strangers cause is kept up to here while the store can't write; each is a line of the operational log anyway. */
+/** Refusals, which anybody can cause, are kept up to here while the store can't write; each is a line of the operational log anyway. */
 const MAX_UNWRITTEN_REFUSALS = 100_000;
+const WRITTEN_AT_ONCE = 1_000;
 
 export class AuditTable implements AuditLog {
   readonly #commits: GroupCommit;
@@ -18,6 +19,8 @@ export class AuditTable implements AuditLog {
   readonly #deleteOld: Statement;
   /** What the store refused, in order, until it takes it. */
   #unwritten: AuditRecord[] = [];
+  /** How many of them are on their way. */
+  #underWay = 0;
   #retry: NodeJS.Timeout | undefined;
 
   constructor(database: Database, commits: GroupCommit) {
@@ -41,7 +44,7 @@ export class AuditTable implements AuditLog {
   async record(record: AuditRecord): Promise<boolean> {
     const { refusal } = this.#commits;
     // Behind what waits already, so that the order stays.
-    if (refusal !== undefined || this.#unwritten.length > 0) {
+    if (refusal !== undefined || this.#unwritten.length > this.#underWay) {
       if (refusal === undefined || refusal.reason === 'store_failed') this.#keep([record]);
       return false;
     }
@@ -76,18 +79,25 @@ export class AuditTable implements AuditLog {
   /** Tries once more what was refused; the store's last group takes it along. */
   close(): void {
     clearTimeout(this.#retry);
-    this.#again();
+    const records = this.#unwritten.slice(this.#underWay);
+    this.#unwritten = [];
+    this.#underWay = 0;
+    if (records.length > 0 && this.#commits.refusal === undefined) void this.#join(records).catch(() => {});
   }
 
   async #write(records: readonly AuditRecord[]): Promise<boolean> {
-    const weight = records.every(({ kind }) => kind === 'authentication') ? 'relaxed' : 'durable';
     try {
-      await this.#commits.join({ write: () => this.#insertAll(records), abandon: () => {} }, weight).promise;
+      await this.#join(records);
       return true;
     } catch {
       this.#keep(records);
       return false;
     }
+  }
+
+  #join(records: readonly AuditRecord[]): Promise<void> {
+    const weight = records.every(({ kind }) => kind === 'authentication') ? 'relaxed' : 'durable';
+    return this.#commits.join({ write: () => this.#insertAll(records), abandon: () => {} }, weight).promise;
   }
 
   #insertAll(records: readonly AuditRecord[]): number {
@@ -103,19 +113,32 @@ export class AuditTable implements AuditLog {
 
   #keep(records: readonly AuditRecord[]): void {
     for (const record of records)
-      if (record.kind !== 'authentication' || this.#unwritten.length < MAX_UNWRITTEN_REFUSALS)
-        this.#unwritten.push(record);
-    this.#retry ??= setTimeout(() => this.#again(), RETRY_MS).unref();
+      if (!isRefusal(record) || this.#unwritten.length < MAX_UNWRITTEN_REFUSALS) this.#unwritten.push(record);
+    this.#retry ??= setTimeout(() => void this.#again(), RETRY_MS).unref();
   }
 
-  #again(): void {
+  /** In pieces, so that nobody waits for a long group; what comes meanwhile stands behind. */
+  async #again(): Promise<void> {
+    while (this.#unwritten.length > 0 && this.#commits.refusal === undefined) {
+      const records = this.#unwritten.slice(0, WRITTEN_AT_ONCE);
+      this.#underWay = records.length;
+      try {
+        await this.#join(records);
+      } catch {
+        this.#underWay = 0;
+        break;
+      }
+      this.#unwritten.splice(0, this.#underWay);
+      this.#underWay = 0;
+    }
     this.#retry = undefined;
-    const records = this.#unwritten;
-    this.#unwritten = [];
     // A disk that failed to sync is not written to again: what is left is in the operational log.
-    if (records.length > 0 && this.#commits.refusal === undefined) void this.#write(records);
+    if (this.#commits.refusal !== undefined) this.#unwritten = [];
+    if (this.#unwritten.length > 0) this.#keep([]);
   }
 }
+
+const isRefusal = ({ kind }: AuditRecord): boolean => kind === 'authentication' || kind === 'denial';
 
 const toPage = (id: number): string => Buffer.from(`a${id}`).toString('base64url');
 
