@@ -48,8 +48,13 @@ export interface Stores extends SharedStores {
   readonly creations?: CallMemory;
   /** Whether each store answers, by name. Never rejects. */
   check(): Promise<Readonly<Record<string, StoreCheck>>>;
+  /** The server goes down: a store that is shared has a bounded time left for all of it, and is not waited for longer. */
+  hurry(): void;
   close(): Promise<void>;
 }
+
+/** For what is still to be written when the server goes down; what Redis did not take by then is in the log. */
+const END_MS = 3_000;
 
 /** Rejects where a store can't be had. */
 export async function openStores(config: Config, clock: Clock, logger: Logger): Promise<Stores> {
@@ -69,6 +74,7 @@ export async function openStores(config: Config, clock: Clock, logger: Logger): 
       store: await checkStore(() => embedded.sessions.ping(), `embedded store in ${dataDir}`),
       ...(redis && { redis: await checkStore(() => redis.ping(), redis.description) }),
     }),
+    hurry: () => redis?.endWithin(END_MS),
     async close() {
       await inRedis?.ledger.close();
       await inRedis?.audit.close();
