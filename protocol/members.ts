@@ -17,7 +17,7 @@ export const memberBodySchema = z.strictObject({
     .string()
     .min(1)
     .max(200)
-    .refine((id) => !/\p{Cc}/u.test(id), 'must have no control characters'),
+    .refine((id) => !/[\p{Cc}\p{Cs}]/u.test(id), 'must have no control characters, and no half of a character'),
   role: memberRoleSchema,
 });
 

@@ -192,6 +192,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     const lastCall = clock.schedule(1_000, () => server.closeAllConnections());
     await closed;
     lastCall.cancel();
+    stores.hurry();
     await room.close();
     await directory.close();
     await stores.close();

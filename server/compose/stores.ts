@@ -50,11 +50,16 @@ export interface Stores {
   readonly nodes: { readonly inbox: Inbox; readonly tail: LogTail } | undefined;
   /** Whether each store answers, by name. Never rejects. */
   check(): Promise<Readonly<Record<string, StoreCheck>>>;
+  /** The server goes down: a store that is shared has a bounded time left for all of it, and is not waited for longer. */
+  hurry(): void;
   close(): Promise<void>;
 }
 
 /** Where sessions and their logs are, and how nodes work on them together. */
 type SessionStores = Pick<Stores, 'log' | 'sessions' | 'leases' | 'nodes' | 'check' | 'close'>;
+
+/** For what is still to be written when the server goes down; what Redis did not take by then is in the log. */
+const END_MS = 3_000;
 
 /** Rejects where a store can't be had. */
 export async function openStores(config: Config, clock: Clock, logger: Logger): Promise<Stores> {
@@ -80,6 +85,7 @@ async function openEmbedded({ dataDir, fsync }: Config, clock: Clock, logger: Lo
     seats: new EmbeddedSeats(now),
     nodes: undefined,
     check: async () => ({ store: await checkStore(() => embedded.sessions.ping(), `embedded store in ${dataDir}`) }),
+    hurry: () => undefined,
     close: () => embedded.close(),
   };
 }
@@ -120,6 +126,7 @@ function share({ check, close, ...own }: SessionStores, redis: RedisConnection, 
     tickets: new RedisTickets(redis),
     directory: new RedisDirectory(redis, logger),
     check: async () => ({ ...(await check()), redis: await checkStore(() => redis.ping(), redis.description) }),
+    hurry: () => redis.endWithin(END_MS),
     async close() {
       await ledger.close();
       await audit.close();

@@ -98,14 +98,22 @@ export const roleSchema = z.strictObject({
   budget: budgetSchema.optional().describe('What one user may spend.'),
 });
 
+/** Names of people stand in keys of the store and in logs: whole characters, none of control. */
+const nameOf = (maxChars: number) =>
+  z
+    .string()
+    .min(1)
+    .max(maxChars)
+    .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'must not hold control characters, or half a character (a lone surrogate)');
+
 const apiKeySchema = z.strictObject({
-  id: z.string().min(1).max(100).describe('Its name in logs and the audit.'),
+  id: nameOf(100).describe('Its name in logs and the audit.'),
   sha256: z
     .string()
     .regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in lower-case hex')
     .describe('The hash of the key.'),
-  user_id: z.string().min(1).max(200).describe('Who acts by it.'),
-  org_id: z.string().min(1).max(200).describe('For which organisation.'),
+  user_id: nameOf(200).describe('Who acts by it.'),
+  org_id: nameOf(200).describe('For which organisation.'),
   roles: z.array(z.string().min(1).max(100)).max(100).describe('With which roles.'),
   created_at: z.iso
     .datetime({ offset: true })

@@ -113,6 +113,8 @@ describe('claims', () => {
     ['roles that are an object', { roles: { admin: true } }, 'unauthenticated'],
     ['too many roles', { roles: Array(257).fill('r') }, 'unauthenticated'],
     ['an org that is no text', { org: ['acme'] }, 'unauthenticated'],
+    ['half a character in sub', { sub: 'al\ud800ice' }, 'unauthenticated'],
+    ['half a character in org', { org: 'acme\udc00' }, 'unauthenticated'],
   ];
 
   it.each(CASES)('are refused with %s', async (_, claims, code) => {
@@ -124,6 +126,7 @@ describe('claims', () => {
     ['iat in 5 s', { iat: now + 5 }],
     ['one second left', { exp: now + 1 }],
     ['no iat', { iat: undefined }],
+    ['a name of whole characters beyond the first plane', { sub: 'ali\u{1f600}ce' }],
   ])('are taken with %s', async (_, claims) => {
     expect(await refusalOf(await sign({ claims }))).toHaveProperty('believed');
   });

@@ -562,4 +562,12 @@ describe('credentials', () => {
       'api_keys[1].roles[0]: there is no role "analyst"',
     ]);
   });
+
+  it.each(['id', 'user_id', 'org_id'])('name in %s whole characters, none of control', (field) => {
+    for (const name of ['ad\ud800a', '\udc00', 'a\nb'])
+      expect(mistakesOf({ api_keys: [{ ...KEY, [field]: name }] })).toEqual([
+        expect.stringContaining(`api_keys[0].${field}: must not hold control characters, or half a character`),
+      ]);
+    expect(mistakesOf({ api_keys: [{ ...KEY, [field]: 'Zoë \u{1f600}' }] })).toEqual([]);
+  });
 });

@@ -18,7 +18,7 @@ const START_MS = 10_000;
 export class RedisServer {
   readonly dir: string;
   readonly port: number;
-  readonly #args: readonly string[];
+  readonly #args: string[];
   #process: ChildProcess | undefined;
   #gone: Promise<void> = Promise.resolve();
 
@@ -66,6 +66,11 @@ export class RedisServer {
         resolve();
       });
     });
+  }
+
+  /** A setting of the next start. */
+  set(name: string, value: string): void {
+    this.#args.push(`--${name}`, value);
   }
 
   /** As a crash does. */

@@ -52,10 +52,12 @@ function claimAt(payload: JWTPayload, name: string): unknown {
 }
 
 function toName(claim: string, value: unknown): string {
-  // Control characters could make one name of two, in keys and in logs.
-  if (typeof value === 'string' && value !== '' && value.length <= MAX_NAME_CHARS && !/\p{Cc}/u.test(value))
+  // Control characters could make one name of two, in keys and in logs; half a character has no bytes to be stored as.
+  if (typeof value === 'string' && value !== '' && value.length <= MAX_NAME_CHARS && !/[\p{Cc}\p{Cs}]/u.test(value))
     return value;
-  throw new ClaimError(`The token’s ${claim} must be a text of 1 to ${MAX_NAME_CHARS} characters`);
+  throw new ClaimError(
+    `The token’s ${claim} must be a text of 1 to ${MAX_NAME_CHARS} characters, without control characters or halves of one`,
+  );
 }
 
 function toRoles(claim: string, value: unknown): string[] {

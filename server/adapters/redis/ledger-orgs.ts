@@ -21,7 +21,7 @@ export class LedgerOrgs {
     const at = this.#announced.get(orgId);
     if (at !== undefined && performance.now() - at < ANNOUNCE_MS) return;
     const startedAt = performance.now();
-    await this.#redis.do((client) => client.zadd(keys.ledgerOrgs, Date.now(), orgId));
+    await this.#redis.run('orgs-announce', [keys.ledgerOrgs], [orgId]);
     this.#announced.set(orgId, startedAt);
   }
 
@@ -32,8 +32,9 @@ export class LedgerOrgs {
 
   /** Drops those that nobody announced for long, after they were told here once more. */
   async all(): Promise<readonly string[]> {
-    const found = await this.#redis.do((client) => client.zrange(keys.ledgerOrgs, '0', '-1'));
-    await this.#redis.do((client) => client.zremrangebyscore(keys.ledgerOrgs, 0, Date.now() - FORGOTTEN_MS));
-    return found;
+    const reply = await this.#redis.run('orgs-read', [keys.ledgerOrgs], [FORGOTTEN_MS]);
+    const [kept, dropped] = reply as [readonly string[], readonly string[]];
+    for (const orgId of dropped) this.#announced.delete(orgId);
+    return [...kept, ...dropped];
   }
 }

@@ -11,6 +11,8 @@ export interface RedisConnectionOptions {
   readonly logger?: Logger | undefined;
   /** How long a command may take, in milliseconds; 2,000 by default. */
   readonly commandTimeoutMs?: number;
+  /** How long `open` waits for one that reads its data from disk, in milliseconds; 60,000 by default. */
+  readonly loadingMs?: number;
   /** In place of the time of Redis, for tests: milliseconds since 1970. */
   readonly now?: () => number;
 }
@@ -31,6 +33,11 @@ export type ScriptOutcome = { readonly reply: unknown; readonly error?: never } 
 
 const DEFAULT_COMMAND_TIMEOUT_MS = 2_000;
 const MAX_RECONNECT_MS = 2_000;
+const DEFAULT_LOADING_MS = 60_000;
+/** How often one that reads its data is asked whether it is ready. */
+const LOADING_LOOK_MS = 500;
+/** One that is sent things and answers nothing for so many times of a command is left, and with it what piles up for it. */
+const SILENT_COMMANDS = 2;
 /** Replies that say nothing was run here, and that it can be elsewhere or with the script's text. */
 const NOT_RUN = /^(NOSCRIPT|MOVED|ASK)\b/;
 /** Replies that say the server can't do it now, whatever it was asked. */
@@ -44,6 +51,7 @@ export class RedisConnection {
   readonly #now: (() => number) | undefined;
   #lastError: Error | undefined;
   #isClosing = false;
+  #end: NodeJS.Timeout | undefined;
   readonly #listeners = new Map<string, Set<(message: string) => void>>();
 
   private constructor(target: RedisTarget, options: RedisConnectionOptions) {
@@ -60,6 +68,17 @@ export class RedisConnection {
   /** Rejects with `RedisUnavailable` where it can't be reached; afterwards it reconnects by itself. */
   static async open(options: RedisConnectionOptions): Promise<RedisConnection> {
     const connection = new RedisConnection(parseRedisUrl(options.url), options);
+    const { loadingMs = DEFAULT_LOADING_MS, logger } = options;
+    const late = setTimeout(() => {
+      connection.#lastError = new Error(
+        `it was not ready within ${loadingMs} ms; it may be reading its data from disk`,
+      );
+      connection.client.disconnect();
+    }, loadingMs);
+    const slow = setTimeout(() => {
+      const wait_ms = loadingMs;
+      logger?.warn('waiting for Redis, which is there but not ready', { redis: connection.description, wait_ms });
+    }, 2 * LOADING_LOOK_MS);
     try {
       await connection.client.connect();
       await connection.ping();
@@ -68,6 +87,9 @@ export class RedisConnection {
       connection.client.disconnect();
       // What the client rejects with says that it is closed; why, it said before.
       throw toUnavailable(connection.#lastError ?? error);
+    } finally {
+      clearTimeout(late);
+      clearTimeout(slow);
     }
     return connection;
   }
@@ -185,9 +207,16 @@ export class RedisConnection {
     await this.do((client) => client.ping());
   }
 
+  /** From now on there are so many milliseconds for all that is still to be done; then it is away for good. */
+  endWithin(ms: number): void {
+    this.#isClosing = true;
+    this.#end ??= setTimeout(() => this.client.disconnect(), ms).unref();
+  }
+
   async close(): Promise<void> {
     this.#isClosing = true;
     await this.client.quit().catch(() => undefined);
+    clearTimeout(this.#end);
     this.client.disconnect();
   }
 
@@ -223,6 +252,8 @@ function createClient(target: RedisTarget, commandTimeout: number): Redis | Clus
     maxRetriesPerRequest: 0,
     commandTimeout,
     connectTimeout: commandTimeout,
+    socketTimeout: SILENT_COMMANDS * commandTimeout,
+    maxLoadingRetryTime: LOADING_LOOK_MS,
     retryStrategy: toDelay,
     // A master that became a replica: another connection may find the new one.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),

@@ -68,6 +68,7 @@ export class RedisLedger implements Ledger {
   #sweepsFrom = Number.NEGATIVE_INFINITY;
   #isClosed = false;
   readonly #sweeping: NodeJS.Timeout | undefined;
+  #sweepingAll: Promise<number> | undefined;
 
   /** Begins with a connection that is open. */
   constructor(deps: RedisLedgerDeps) {
@@ -133,7 +134,15 @@ export class RedisLedger implements Ledger {
     );
   }
 
-  async sweep(): Promise<number> {
+  /** One at a time: who asks meanwhile gets the same. */
+  sweep(): Promise<number> {
+    this.#sweepingAll ??= this.#sweepAll().finally(() => {
+      this.#sweepingAll = undefined;
+    });
+    return this.#sweepingAll;
+  }
+
+  async #sweepAll(): Promise<number> {
     await this.#queue.flush();
     let count = 0;
     for (const orgId of await this.#orgs.all()) count += await this.#sweepOrg(orgId);

@@ -14,6 +14,8 @@ export type Script =
   | 'ledger-reserve'
   | 'ledger-settle'
   | 'ledger-windows'
+  | 'orgs-announce'
+  | 'orgs-read'
   | 'rate-give-back'
   | 'rate-take'
   | 'seat-renew'

@@ -24,6 +24,7 @@ export class SettlementQueue {
   readonly #waiting = new Map<string, Settled>();
   #timer: NodeJS.Timeout | undefined;
   #flushing: Promise<void> | undefined;
+  #isClosed = false;
 
   constructor(deps: SettlementQueueDeps) {
     this.#deps = deps;
@@ -36,7 +37,9 @@ export class SettlementQueue {
   add(settled: Settled): void {
     const { id } = settled.hold;
     if (this.#waiting.has(id)) return;
-    if (this.#waiting.size >= MAX_WAITING) this.#drop('too many settlements wait; one is only in this line', settled);
+    if (this.#isClosed) this.#drop('a settlement was not written', settled);
+    else if (this.#waiting.size >= MAX_WAITING)
+      this.#drop('too many settlements wait; one is only in this line', settled);
     else this.#waiting.set(id, settled);
     this.#schedule();
   }
@@ -53,13 +56,14 @@ export class SettlementQueue {
   /** Tries once more; what is left then is in the operational log. */
   async close(): Promise<void> {
     await this.flush();
+    this.#isClosed = true;
     clearTimeout(this.#timer);
     for (const settled of this.#waiting.values()) this.#drop('a settlement was not written', settled);
     this.#waiting.clear();
   }
 
   #schedule(): void {
-    if (this.#waiting.size === 0) return;
+    if (this.#waiting.size === 0 || this.#isClosed) return;
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       void this.flush();

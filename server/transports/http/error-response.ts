@@ -12,9 +12,12 @@ interface ErrorDeps extends RefusalDeps {
   readonly clientAddress?: ReadClientAddress;
 }
 
+/** When a store that is away is worth another try. */
+const STORE_RETRY_SECONDS = 1;
+
 export function sendError(res: Response, error: MidstreamError): void {
   const { row } = error;
-  const retryAfter = retryAfterSeconds(error);
+  const retryAfter = retryAfterSeconds(error) ?? (error.code === 'store_unavailable' ? STORE_RETRY_SECONDS : undefined);
   if (retryAfter !== undefined) res.set('Retry-After', String(retryAfter));
   if (!row.retryable) res.set('x-should-retry', 'false');
   if (row.status === 401) res.set('WWW-Authenticate', 'Bearer');
