@@ -131,16 +131,17 @@ it('[TOOL-5] a client tool call that is offered again is one call on record; one
   for (const one of [second, first]) await one.accepted({ type: 'tools.register', session_id: id, tools: [tool] });
   const { result } = await first.prompt(id, 'edit');
   const turnId = result.turn_id as string;
-  const { tool_use_id } = await first.event('tool.offered', { turnId });
-  await first.accepted({ type: 'presence.update', session_id: id, state: {} });
-  await second.waitFor((frame) => frame.type === 'presence.changed');
-  const from = second.frames.length;
-  await first.drop();
-  await second.waitFor((frame) => frame.type === 'presence.changed', 'first left', from);
+  const { tool_use_id, connection_id } = await first.event('tool.offered', { turnId });
+  const [holder, heir] = connection_id === first.connectionId ? [first, second] : [second, first];
+  await holder.accepted({ type: 'presence.update', session_id: id, state: {} });
+  await heir.waitFor((frame) => frame.type === 'presence.changed');
+  const from = heir.frames.length;
+  await holder.drop();
+  await heir.waitFor((frame) => frame.type === 'presence.changed', 'the holder left', from);
   clock.advance(10_000);
-  await second.waitFor((frame) => frame.type === 'tool.offered' && frame.connection_id === second.connectionId);
-  await second.accepted({ type: 'user.custom_tool_result', session_id: id, custom_tool_use_id: tool_use_id });
-  await second.event('turn.ended', { turnId });
+  await heir.waitFor((frame) => frame.type === 'tool.offered' && frame.connection_id === heir.connectionId);
+  await heir.accepted({ type: 'user.custom_tool_result', session_id: id, custom_tool_use_id: tool_use_id });
+  await heir.event('turn.ended', { turnId });
   const outcomesOf = async (callId: string) =>
     (await auditOf('kind=tool_call')).flatMap((record) => (record.tool_use_id === callId ? [record.outcome] : []));
   expect(await outcomesOf(tool_use_id)).toEqual(['ok', 'started']);
@@ -153,5 +154,5 @@ it('[TOOL-5] a client tool call that is offered again is one call on record; one
   await asked.accepted({ type: 'user.interrupt', session_id: other });
   await asked.event('turn.ended', { turnId: turn });
   expect(await outcomesOf(pending?.tool_use_id ?? '')).toEqual([]);
-  await Promise.all([second.drop(), asked.drop()]);
+  await Promise.all([heir.drop(), asked.drop()]);
 });
