@@ -26,6 +26,8 @@ type Argument = string | number;
 const DEFAULT_COMMAND_TIMEOUT_MS = 2_000;
 const MAX_RECONNECT_MS = 2_000;
 const DEFAULT_LOADING_MS = 60_000;
+/** One that stalls does not say goodbye. */
+const DISCONNECT_MS = 250;
 /** How often one that reads its data is asked whether it is ready. */
 const LOADING_LOOK_MS = 500;
 /** One that is sent things and answers nothing for so many times of a command is left, and with it what piles up for it. */
@@ -179,6 +181,7 @@ function createClient(target: RedisTarget, commandTimeout: number): Redis | Clus
     connectTimeout: commandTimeout,
     socketTimeout: SILENT_COMMANDS * commandTimeout,
     maxLoadingRetryTime: LOADING_LOOK_MS,
+    disconnectTimeout: DISCONNECT_MS,
     retryStrategy: toDelay,
     // A master that became a replica: another connection may find the new one.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
