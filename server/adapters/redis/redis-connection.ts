@@ -59,10 +59,9 @@ export class RedisConnection {
   static async open(options: RedisConnectionOptions): Promise<RedisConnection> {
     const connection = new RedisConnection(parseRedisUrl(options.url), options);
     const { loadingMs = DEFAULT_LOADING_MS, logger } = options;
+    let tooLate: Error | undefined;
     const late = setTimeout(() => {
-      connection.#lastError = new Error(
-        `it was not ready within ${loadingMs} ms; it may be reading its data from disk`,
-      );
+      tooLate = new Error(`it was not ready within ${loadingMs} ms; it may be reading its data from disk`);
       connection.client.disconnect();
     }, loadingMs);
     const slow = setTimeout(() => {
@@ -76,7 +75,7 @@ export class RedisConnection {
       connection.#isClosing = true;
       connection.client.disconnect();
       // What the client rejects with says that it is closed; why, it said before.
-      throw toUnavailable(connection.#lastError ?? error);
+      throw toUnavailable(tooLate ?? connection.#lastError ?? error);
     } finally {
       clearTimeout(late);
       clearTimeout(slow);
