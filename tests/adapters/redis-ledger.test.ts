@@ -154,11 +154,14 @@ it('[BUD-4] gives up nobody’s holds right after it stalled, though no connecti
   const held = await hold(node.ledger);
   server.stall();
   await expect(node.ledger.sweep()).rejects.toBeInstanceOf(RedisUnavailable);
-  await expect(node.ledger.usage(WHO)).rejects.toBeInstanceOf(RedisUnavailable);
   now += LEDGER_TIMES.leaseMs + 1;
   server.resume();
   let swept: number | undefined;
-  while (swept === undefined) swept = await node.ledger.sweep().catch(() => undefined);
+  while (swept === undefined) {
+    swept = await node.ledger.sweep().catch(() => undefined);
+    // What fails at once lets nothing else happen.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
   expect(swept).toBe(0);
   await node.ledger.extend([{ hold: held, known: undefined }]);
   await node.ledger.settle(held, aSettlement(9));

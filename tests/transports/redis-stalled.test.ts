@@ -157,6 +157,7 @@ it('[BUD-1] streams on while Redis stalls, refuses prompts in time, and is whole
   expect((await call('boss', 'POST', '/v1/revocations', { user_id: 'bob' })).status).toBe(200);
   await eventually('a revocation', async () => ((await chat('bob')).status === 401 ? true : undefined));
   await recorder.close();
+  await recorder.close();
 }, 60_000);
 
 it.each(['stalls', 'is gone'])(

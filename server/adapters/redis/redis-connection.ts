@@ -34,6 +34,8 @@ export type ScriptOutcome = { readonly reply: unknown; readonly error?: never } 
 const DEFAULT_COMMAND_TIMEOUT_MS = 2_000;
 const MAX_RECONNECT_MS = 2_000;
 const DEFAULT_LOADING_MS = 60_000;
+/** One that stalls does not say goodbye. */
+const DISCONNECT_MS = 250;
 /** How often one that reads its data is asked whether it is ready. */
 const LOADING_LOOK_MS = 500;
 /** One that is sent things and answers nothing for so many times of a command is left, and with it what piles up for it. */
@@ -69,10 +71,9 @@ export class RedisConnection {
   static async open(options: RedisConnectionOptions): Promise<RedisConnection> {
     const connection = new RedisConnection(parseRedisUrl(options.url), options);
     const { loadingMs = DEFAULT_LOADING_MS, logger } = options;
+    let tooLate: Error | undefined;
     const late = setTimeout(() => {
-      connection.#lastError = new Error(
-        `it was not ready within ${loadingMs} ms; it may be reading its data from disk`,
-      );
+      tooLate = new Error(`it was not ready within ${loadingMs} ms; it may be reading its data from disk`);
       connection.client.disconnect();
     }, loadingMs);
     const slow = setTimeout(() => {
@@ -86,7 +87,7 @@ export class RedisConnection {
       connection.#isClosing = true;
       connection.client.disconnect();
       // What the client rejects with says that it is closed; why, it said before.
-      throw toUnavailable(connection.#lastError ?? error);
+      throw toUnavailable(tooLate ?? connection.#lastError ?? error);
     } finally {
       clearTimeout(late);
       clearTimeout(slow);
@@ -254,6 +255,7 @@ function createClient(target: RedisTarget, commandTimeout: number): Redis | Clus
     connectTimeout: commandTimeout,
     socketTimeout: SILENT_COMMANDS * commandTimeout,
     maxLoadingRetryTime: LOADING_LOOK_MS,
+    disconnectTimeout: DISCONNECT_MS,
     retryStrategy: toDelay,
     // A master that became a replica: another connection may find the new one.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),

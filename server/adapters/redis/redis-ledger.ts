@@ -145,7 +145,7 @@ export class RedisLedger implements Ledger {
   async #sweepAll(): Promise<number> {
     await this.#queue.flush();
     let count = 0;
-    for (const orgId of await this.#orgs.all()) count += await this.#sweepOrg(orgId);
+    for (const orgId of await this.#noting(this.#orgs.all())) count += await this.#sweepOrg(orgId);
     return count;
   }
 
@@ -283,8 +283,12 @@ export class RedisLedger implements Ledger {
   }
 
   async #run(script: Script, names: readonly string[], args: readonly (string | number)[] = []): Promise<unknown> {
+    return this.#noting(this.#deps.redis.run(script, names, args));
+  }
+
+  async #noting<T>(asked: Promise<T>): Promise<T> {
     try {
-      return await this.#deps.redis.run(script, names, args);
+      return await asked;
     } catch (error) {
       // One that stalls comes back without a new connection, and so does a node of a Cluster.
       if (error instanceof RedisUnavailable) this.#holdSweeps();
