@@ -130,9 +130,9 @@ it('[CAN-2] an interrupt under which the actor fails is accepted when the connec
   await t.send(say(id, 'Hi'));
   const request = await t.model.request(1);
   let isAccepted = false;
-  const interrupting = t
-    .send({ type: 'user.interrupt', id: 'stop', session_id: id })
-    .finally(() => void (isAccepted = true));
+  const interrupting = t.send({ type: 'user.interrupt', id: 'stop', session_id: id }).finally(() => {
+    isAccepted = true;
+  });
   await until(() => release !== undefined);
   fails = true;
   await expect(t.send(say(id, 'Lost', { id: 'lost' }))).rejects.toMatchObject({ code: 'store_unavailable' });
