@@ -62,9 +62,14 @@ interface Day {
   readonly limit: number;
 }
 
+/** Asked again where a busy server can't say at that moment who was revoked, and so lets nobody in. */
 async function readDay(server: BlackboxServer): Promise<Day> {
-  const { body } = await callHttp(server.url, 'GET', '/v1/usage', undefined, headers);
-  return body.windows[0] as Day;
+  for (;;) {
+    const { status, body } = await callHttp(server.url, 'GET', '/v1/usage', undefined, headers);
+    if (status === 200) return body.windows[0] as Day;
+    if (status !== 503) throw new Error(`/v1/usage answered ${status}`);
+    await after(50);
+  }
 }
 
 /** Reads the budget until it is stopped; resolves with the most that was ever used and held. */
