@@ -170,3 +170,13 @@ export function toErrorBody(
   if (extras.details !== undefined) body.details = extras.details;
   return body;
 }
+
+/** The wire form of what was thrown at a door; what has no place in the table is `internal`, and its words stay here. */
+export function bodyOf(thrown: unknown): ErrorBody {
+  return thrown instanceof MidstreamError ? toErrorBody(thrown.code, thrown.message, thrown) : toErrorBody('internal');
+}
+
+/** What `bodyOf` was made of. */
+export function fromErrorBody({ code, message, retry_after_ms: retryAfterMs, details }: ErrorBody): MidstreamError {
+  return new MidstreamError(code, message, { retryAfterMs, details });
+}

@@ -21,6 +21,8 @@ export interface Directory extends RevokedCredentials {
   saw(identity: Identity): void;
   /** Somebody acts whose credential was verified some time ago: what was seen since stands. */
   knows(principal: Principal): void;
+  /** `knows`, after what the store knows of them was brought; undefined where that was here. Rejects as `load` does. */
+  meet(principal: Principal): Promise<void> | undefined;
   /**
    * Brings from the store what this node doesn't know; undefined where it knows. Rejects with `store_unavailable`. Must
    * have been called for who takes part in a turn before `rolesOf` decides about it.
@@ -104,6 +106,12 @@ class NodeDirectory implements Directory {
       entry.seen = seen;
     }
     void this.#write(key, toUser(principal));
+  }
+
+  meet(principal: Principal): Promise<void> | undefined {
+    const loading = this.load(principal)?.then(() => this.knows(principal));
+    if (loading === undefined) this.knows(principal);
+    return loading;
   }
 
   knows(principal: Principal): void {

@@ -1,10 +1,11 @@
 /** Does what other nodes ask of the actors here. Rights are looked at again: the node that asked may know less. */
+import { bodyOf } from '../../protocol/index.js';
 import { LogUnavailable } from '../ports/event-log.js';
 import type { Inbox } from '../ports/inbox.js';
 import type { RateVerdict } from '../ports/rate-limiter.js';
 import type { ActorRegistry } from './actor-registry.js';
 import type { Directory } from './directory.js';
-import { type NodeAnswer, type NodeRequest, type SentCaller, toErrorAnswer } from './node-messages.js';
+import type { NodeAnswer, NodeRequest } from './node-messages.js';
 import type { RemoteConnections } from './remote-connections.js';
 import { ActorGone, unavailable } from './replies.js';
 import type { SessionAccess } from './session-access.js';
@@ -44,7 +45,7 @@ export class InboxDesk {
       if (isDraining() && !registry.find(request.sessionId)) return { ok: 'gone' };
       return {
         ok: false,
-        error: toErrorAnswer(error instanceof LogUnavailable ? unavailable() : error),
+        error: bodyOf(error instanceof LogUnavailable ? unavailable() : error),
         ...(counted && { counted }),
       };
     }
@@ -60,7 +61,7 @@ export class InboxDesk {
       return undefined;
     }
     const caller = { ...request.caller, onCounted };
-    const knowing = this.#know(caller);
+    const knowing = this.#deps.directory.meet(caller.principal);
     if (knowing) await knowing;
     switch (request.kind) {
       case 'command':
@@ -75,13 +76,6 @@ export class InboxDesk {
       case 'delete':
         return deleteSession(caller, sessionId);
     }
-  }
-
-  #know({ principal }: SentCaller): Promise<void> | undefined {
-    const { directory } = this.#deps;
-    const loading = directory.load(principal)?.then(() => directory.knows(principal));
-    if (loading === undefined) directory.knows(principal);
-    return loading;
   }
 }
 

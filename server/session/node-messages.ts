@@ -1,13 +1,11 @@
 /** What nodes ask of the one that has a session's actor, and what it answers. */
-import {
-  type ErrorBody,
-  MidstreamError,
-  type Principal,
-  type SessionCommand,
-  type ToolsRegister,
-  type ToolsUnregister,
-  toErrorBody,
-  type TurnCommand,
+import type {
+  ErrorBody,
+  Principal,
+  SessionCommand,
+  ToolsRegister,
+  ToolsUnregister,
+  TurnCommand,
 } from '../../protocol/index.js';
 import type { RateVerdict } from '../ports/rate-limiter.js';
 import type { Caller } from './session-api.js';
@@ -35,20 +33,4 @@ export type NodeAnswer =
 
 export function toSentCaller({ principal, connectionId, requestId }: Caller): SentCaller {
   return { principal, requestId, ...(connectionId !== undefined && { connectionId }) };
-}
-
-export function toErrorAnswer(error: unknown): ErrorBody {
-  if (!(error instanceof MidstreamError)) return toErrorBody('internal');
-  const { code, message, retryAfterMs, details } = error;
-  return toErrorBody(code, message, {
-    ...(retryAfterMs !== undefined && { retryAfterMs }),
-    ...(details && { details }),
-  });
-}
-
-export function fromErrorAnswer({ code, message, retry_after_ms, details }: ErrorBody): MidstreamError {
-  return new MidstreamError(code, message, {
-    ...(retry_after_ms !== undefined && { retryAfterMs: retry_after_ms }),
-    ...(details && { details }),
-  });
 }

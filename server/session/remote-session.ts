@@ -1,11 +1,18 @@
 /** A session whose actor is on another node: read by following its log, changed by asking that node. */
-import type { Principal, SessionCommand, ToolsRegister, ToolsUnregister, TurnCommand } from '../../protocol/index.js';
+import {
+  fromErrorBody,
+  type Principal,
+  type SessionCommand,
+  type ToolsRegister,
+  type ToolsUnregister,
+  type TurnCommand,
+} from '../../protocol/index.js';
 import type { SessionState, ToolRegistration } from '../core/session-state.js';
 import type { Clock } from '../ports/clock.js';
 import { type Inbox, InboxUnavailable } from '../ports/inbox.js';
 import type { LogOwner } from '../ports/log-tail.js';
 import type { Carried } from './command-fates.js';
-import { fromErrorAnswer, type NodeAnswer, type NodeRequest, toSentCaller } from './node-messages.js';
+import { type NodeAnswer, type NodeRequest, toSentCaller } from './node-messages.js';
 import { ActorGone, unavailable } from './replies.js';
 import type { Accepted, Caller } from './session-api.js';
 import type { SessionDoor } from './session-door.js';
@@ -125,7 +132,7 @@ export class RemoteSession implements SessionDoor {
       throw new ActorGone();
     }
     if (answer.counted) caller?.onCounted?.(answer.counted);
-    if (!answer.ok) throw fromErrorAnswer(answer.error);
+    if (!answer.ok) throw fromErrorBody(answer.error);
     return answer.value;
   }
 }

@@ -1,5 +1,5 @@
 /** Between the machine's replies and what callers get: acceptances, and refusals as errors. */
-import { MidstreamError } from '../../protocol/index.js';
+import { fromErrorBody, MidstreamError } from '../../protocol/index.js';
 import type { Reply, Sender } from '../core/transition.js';
 import type { Accepted, Caller } from './session-api.js';
 
@@ -40,6 +40,5 @@ export function toAccepted(reply: Reply): Accepted {
 
 export function toRefusal(reply: Reply | undefined): MidstreamError {
   if (!reply || reply.ok) return unavailable();
-  const { code, message, retry_after_ms: retryAfterMs, details } = reply.error;
-  return new MidstreamError(code, message, { retryAfterMs, details });
+  return fromErrorBody(reply.error);
 }

@@ -106,7 +106,7 @@ export class SessionService implements SessionApi {
   }
 
   async dispatch(caller: Caller, command: Command): Promise<Accepted> {
-    const knowing = this.#know(caller);
+    const knowing = this.#deps.directory.meet(caller.principal);
     if (knowing) await knowing;
     switch (command.type) {
       case 'session.create':
@@ -124,7 +124,7 @@ export class SessionService implements SessionApi {
   }
 
   async dispatchBatch(caller: Caller, sessionId: string, commands: readonly TurnCommand[]): Promise<Echoes> {
-    const knowing = this.#know(caller);
+    const knowing = this.#deps.directory.meet(caller.principal);
     if (knowing) await knowing;
     const carried = await this.#access.useInOrder(caller, sessionId, 'editor', (actor) =>
       actor.batch(commands, caller),
@@ -225,14 +225,6 @@ export class SessionService implements SessionApi {
   #rolesOf({ principal }: Caller): readonly string[] {
     this.#deps.directory.knows(principal);
     return this.#deps.directory.rolesOf(principal);
-  }
-
-  /** Where nobody, here or in the store, knows more of the caller, what its credential said stands. */
-  #know({ principal }: Caller): Promise<void> | undefined {
-    const { directory } = this.#deps;
-    const loading = directory.load(principal)?.then(() => directory.knows(principal));
-    if (loading === undefined) directory.knows(principal);
-    return loading;
   }
 
   /** The state, as far as it is in the log (LOG-2). */

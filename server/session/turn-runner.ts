@@ -1,5 +1,5 @@
 /** Does what the machine decided, once it is in the log: model requests, tools, holds. Results go back as inputs. */
-import { type ErrorBody, MidstreamError, toErrorBody } from '../../protocol/index.js';
+import { bodyOf } from '../../protocol/index.js';
 import type { ModelEvent } from '../core/model-stream.js';
 import type { Effect, PlannedRequest, RequestKey } from '../core/transition.js';
 import type { Input, Step } from '../core/turn-machine.js';
@@ -109,8 +109,7 @@ export class TurnRunner {
     try {
       await admission.seatFor(key.turnId, payer, sessionId);
     } catch (thrown) {
-      const error = toRefusedBody(thrown);
-      send({ type: 'refused', key, error });
+      send({ type: 'refused', key, error: bodyOf(thrown) });
       return;
     }
     const reservation = await this.reserve({
@@ -174,15 +173,6 @@ export class TurnRunner {
 
 /** What a user may see of an answer. */
 const CONTENT: ReadonlySet<string> = new Set<ModelEvent['type']>(['text', 'thinking', 'input_json']);
-
-function toRefusedBody(thrown: unknown): ErrorBody {
-  if (!(thrown instanceof MidstreamError)) return toErrorBody('internal');
-  const { code, message, retryAfterMs, details } = thrown;
-  return toErrorBody(code, message, {
-    ...(retryAfterMs !== undefined && { retryAfterMs }),
-    ...(details && { details }),
-  });
-}
 
 export const toModelRequest = (sessionId: string, { key, ...request }: PlannedRequest): ModelRequest => ({
   ...request,

@@ -1,5 +1,5 @@
 /** Whatever a handler threw, as a failure of the table; what isn't one of ours is logged and becomes `internal`. */
-import { type ErrorBody, MidstreamError, toErrorBody } from '../../protocol/index.js';
+import { MidstreamError } from '../../protocol/index.js';
 import type { Logger } from '../ports/logger.js';
 
 export function toMidstreamError(thrown: unknown, logger: Logger, requestId: string): MidstreamError {
@@ -7,13 +7,6 @@ export function toMidstreamError(thrown: unknown, logger: Logger, requestId: str
   const { stack } = thrown instanceof Error ? thrown : { stack: String(thrown) };
   logger.error('A request failed for a reason that has no place in the error table', { request_id: requestId, stack });
   return new MidstreamError('internal', `The server failed. Report it with the request id ${requestId}.`);
-}
-
-export function toWireError(error: MidstreamError): ErrorBody {
-  const extras: { retryAfterMs?: number; details?: Record<string, unknown> } = {};
-  if (error.retryAfterMs !== undefined) extras.retryAfterMs = error.retryAfterMs;
-  if (error.details !== undefined) extras.details = error.details;
-  return toErrorBody(error.code, error.message, extras);
 }
 
 /** Whole seconds for a `Retry-After` header or field; undefined where there is no wait. */

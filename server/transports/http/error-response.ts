@@ -1,10 +1,10 @@
 /** Turns a failure into an HTTP answer: Anthropic's envelope with our fields. */
 import type { ErrorRequestHandler, RequestHandler, Response } from 'express';
-import { MidstreamError } from '../../../protocol/index.js';
+import { bodyOf, MidstreamError } from '../../../protocol/index.js';
 import type { Logger } from '../../ports/logger.js';
 import { type RefusalDeps, recordRefusal } from '../audited-refusal.js';
 import { createClientAddress, type ReadClientAddress } from '../client-address.js';
-import { retryAfterSeconds, toMidstreamError, toWireError } from '../wire-error.js';
+import { retryAfterSeconds, toMidstreamError } from '../wire-error.js';
 import { requestIdOf } from './request-context.js';
 
 interface ErrorDeps extends RefusalDeps {
@@ -21,7 +21,7 @@ export function sendError(res: Response, error: MidstreamError): void {
   if (retryAfter !== undefined) res.set('Retry-After', String(retryAfter));
   if (!row.retryable) res.set('x-should-retry', 'false');
   if (row.status === 401) res.set('WWW-Authenticate', 'Bearer');
-  res.status(row.status).json({ type: 'error', error: toWireError(error), request_id: requestIdOf(res) });
+  res.status(row.status).json({ type: 'error', error: bodyOf(error), request_id: requestIdOf(res) });
 }
 
 /** What Express and its body reader throw, by the names they give it. */

@@ -2,6 +2,7 @@
 import { WebSocket } from 'ws';
 import {
   BOUNDS,
+  bodyOf,
   CLOSE,
   type ClientFrame,
   type CloseCode,
@@ -19,7 +20,7 @@ import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
 import type { Accepted, Caller, SessionApi } from '../../session/session-api.js';
 import { REVOKED, watchRevocation } from '../revocation-watch.js';
 import { TokenWatch } from '../token-watch.js';
-import { toMidstreamError, toWireError } from '../wire-error.js';
+import { toMidstreamError } from '../wire-error.js';
 import type { AnnouncingSocket } from './announcing-socket.js';
 import { FirstFrame } from './first-frame.js';
 import { readFrame } from './frame-reader.js';
@@ -279,7 +280,7 @@ export class Connection {
   }
 
   private refuse(id: string, sessionId: string | undefined, thrown: unknown, requestId = this.deps.newId('req')): void {
-    const error = toWireError(toMidstreamError(thrown, this.deps.logger, requestId));
+    const error = bodyOf(toMidstreamError(thrown, this.deps.logger, requestId));
     this.send({ type: 'command.rejected', id, ...(sessionId === undefined ? {} : { session_id: sessionId }), error });
   }
 }

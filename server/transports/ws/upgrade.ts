@@ -1,12 +1,12 @@
 /** What an upgrade request must satisfy before it becomes a WebSocket; a refusal is a plain HTTP answer. */
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { MidstreamError, PATHS, SUBPROTOCOL } from '../../../protocol/index.js';
+import { bodyOf, MidstreamError, PATHS, SUBPROTOCOL } from '../../../protocol/index.js';
 import type { Identity, TokenVerifier } from '../../ports/token-verifier.js';
 import type { TicketApi } from '../../session/session-api.js';
 import { readCredential } from '../credential.js';
 import type { OriginPolicy } from '../origin-policy.js';
-import { retryAfterSeconds, toWireError } from '../wire-error.js';
+import { retryAfterSeconds } from '../wire-error.js';
 
 export interface UpgradeDeps {
   readonly verifier: TokenVerifier;
@@ -50,7 +50,7 @@ export async function admitUpgrade(req: IncomingMessage, deps: UpgradeDeps): Pro
 /** Answers an upgrade request with an error and ends its socket. */
 export function refuseUpgrade(socket: Duplex, error: MidstreamError, requestId: string): void {
   const { status } = error.row;
-  const body = JSON.stringify({ type: 'error', error: toWireError(error), request_id: requestId });
+  const body = JSON.stringify({ type: 'error', error: bodyOf(error), request_id: requestId });
   const retryAfter = retryAfterSeconds(error);
   const head = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Error'}`,
