@@ -68,7 +68,9 @@ export async function openStores(config: Config, clock: Clock, logger: Logger): 
   const redis = await RedisConnection.open({ url: redisUrl.reveal(), logger });
   try {
     const own =
-      sessionsIn === 'redis' ? await openRedisSessions(redis, logger) : await openEmbedded(config, clock, logger);
+      sessionsIn === 'redis'
+        ? await openRedisSessions(redis, config.leases, logger)
+        : await openEmbedded(config, clock, logger);
     return share(own, redis, logger);
   } catch (error) {
     await redis.close();
@@ -90,9 +92,13 @@ async function openEmbedded({ dataDir, fsync }: Config, clock: Clock, logger: Lo
   };
 }
 
-async function openRedisSessions(redis: RedisConnection, logger: Logger): Promise<SessionStores> {
-  const { log, sessions, leases, tail, nodeId, close } = createRedisStore({ redis, logger });
-  const inbox = await RedisInbox.open({ redis, nodeId, logger }).catch(async (error: unknown) => {
+async function openRedisSessions(
+  redis: RedisConnection,
+  times: Config['leases'],
+  logger: Logger,
+): Promise<SessionStores> {
+  const { log, sessions, leases, tail, nodeId, close } = createRedisStore({ redis, logger, times });
+  const inbox = await RedisInbox.open({ redis, nodeId, logger, times }).catch(async (error: unknown) => {
     await close();
     throw error;
   });

@@ -48,6 +48,8 @@ export interface Config {
   /** Where nodes share what they share; undefined: there is one. */
   readonly redisUrl: Secret | undefined;
   readonly sessionsIn: Environment['MIDSTREAM_SESSIONS'];
+  /** How long a session is a node's when nobody renews that, and how often it is renewed, in milliseconds. */
+  readonly leases: { readonly leaseMs: number; readonly renewMs: number };
   readonly fsync: 'group' | 'off';
   readonly drainMs: number;
   /** `remote`: `dev` on an address that others reach, because the operator said so. */
@@ -100,6 +102,7 @@ export function parseConfig(source: ConfigSource): Config {
     ...auth.mistakes,
     ...crossCheck({ env, file, mode, ownTools, refuseSchema }),
     ...checkRedis(env, refuseRedisUrl),
+    ...checkLeases(env),
   ];
   if (mistakes.length > 0) throw new ConfigError(mistakes);
   return toConfig(env, file.parsed, auth);
@@ -147,6 +150,19 @@ function checkRedis(
   return message === undefined ? [] : [{ path: 'REDIS_URL', message }];
 }
 
+const toLeaseTimes = ({ MIDSTREAM_LEASE_MS: leaseMs, MIDSTREAM_LEASE_RENEW_MS: renewMs }: Environment) => ({
+  leaseMs,
+  renewMs: renewMs ?? 0.3 * leaseMs,
+});
+
+/** One renewal may be lost, and the lease lives. */
+function checkLeases(env: Environment): Mistake[] {
+  const { leaseMs, renewMs } = toLeaseTimes(env);
+  if (renewMs <= leaseMs / 2) return [];
+  const message = `is more than half of MIDSTREAM_LEASE_MS, which is ${leaseMs}`;
+  return [{ path: 'MIDSTREAM_LEASE_RENEW_MS', message }];
+}
+
 function checkHost(env: Environment, mode: 'dev' | 'required'): Mistake[] {
   if (mode !== 'dev' || env.MIDSTREAM_DEV_REMOTE || isLoopback(env.HOST)) return [];
   return [
@@ -170,6 +186,7 @@ function toConfig(env: Environment, file: FileConfig, { mode, jwt }: ReadAuth): 
     dataDir: env.MIDSTREAM_DATA_DIR,
     redisUrl: env.REDIS_URL,
     sessionsIn: env.MIDSTREAM_SESSIONS,
+    leases: toLeaseTimes(env),
     fsync: env.MIDSTREAM_FSYNC,
     drainMs: env.MIDSTREAM_DRAIN_MS,
     auth: { mode, remote: mode === 'dev' && !isLoopback(env.HOST), jwt, apiKeys: file.api_keys },

@@ -59,6 +59,14 @@ export const envSchema = z.object({
     .describe(
       '`redis`: sessions are in Redis too, and any node takes any command for any session; a trial, see docs/REDIS.md. `embedded`: each node has its own.',
     ),
+  MIDSTREAM_LEASE_MS: integer(500, 300_000)
+    .default(10_000)
+    .describe(
+      'With sessions in Redis: how long a server that dies keeps its sessions from the others. Longer than Redis takes to fail over: a turn waits that long for it.',
+    ),
+  MIDSTREAM_LEASE_RENEW_MS: integer(100, 150_000)
+    .optional()
+    .describe('How often a server says that it lives; at most half of the above. Without it three tenths of it.'),
   MIDSTREAM_DATA_DIR: z.string().default('./.midstream').describe('Folder of the embedded store.'),
   MIDSTREAM_FSYNC: z
     .enum(['group', 'off'])

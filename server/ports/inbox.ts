@@ -18,6 +18,6 @@ export interface Inbox {
   /** Tells all other nodes; some may not hear it. */
   shout(message: unknown): void;
   hear(listener: (message: unknown, from: string) => void): void;
-  /** Whether a node renewed its announcement in time (3 s; 10 s). Rejects where the store can't tell. */
+  /** Whether a node renewed its announcement in time. Rejects where the store can't tell. */
   isAlive(nodeId: string): Promise<boolean>;
 }

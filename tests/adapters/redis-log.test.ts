@@ -270,7 +270,7 @@ describe('leases on Redis', () => {
 
   it('are held on while the node lives', async () => {
     const server = await start();
-    const node = await openNode(server, { leaseMs: 400, renewMs: 60 });
+    const node = await openNode(server, { times: { leaseMs: 400, renewMs: 60 } });
     await node.sessions.create(aRow(S));
     const one = await claim(node);
     const lapses = async () => Number(await node.redis.client.hget(keys.session(S), 'until'));
@@ -283,7 +283,7 @@ describe('leases on Redis', () => {
 
   it('[NODE-3] are lost where Redis can’t be asked in time, and the log takes nothing more', async () => {
     const server = await start();
-    const node = await openNode(server, { leaseMs: 500, renewMs: 100 });
+    const node = await openNode(server, { times: { leaseMs: 500, renewMs: 100 } });
     await node.sessions.create(aRow(S));
     const one = await claim(node);
     const isLost = lost(node);

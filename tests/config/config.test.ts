@@ -49,6 +49,7 @@ describe('parseConfig', () => {
       model: 'claude-sonnet-5-5',
       scriptPath: undefined,
       dataDir: './.midstream',
+      leases: { leaseMs: 10_000, renewMs: 3_000 },
       sessionsIn: 'embedded',
       fsync: 'group',
       drainMs: 10_000,
@@ -478,6 +479,13 @@ it('refuses sessions in a Redis that is not named', () => {
   expect(mistakesOf(undefined, { MIDSTREAM_SESSIONS: 'redis' })).toEqual([
     'MIDSTREAM_SESSIONS: is "redis", and there is no REDIS_URL',
   ]);
+});
+
+it('refuses leases that one late renewal would end', () => {
+  expect(mistakesOf(undefined, { MIDSTREAM_LEASE_MS: '4000', MIDSTREAM_LEASE_RENEW_MS: '2001' })).toEqual([
+    'MIDSTREAM_LEASE_RENEW_MS: is more than half of MIDSTREAM_LEASE_MS, which is 4000',
+  ]);
+  expect(parse(undefined, { MIDSTREAM_LEASE_MS: '4000' }).leases).toEqual({ leaseMs: 4_000, renewMs: 1_200 });
 });
 
 it('refuses a short secret', () => {

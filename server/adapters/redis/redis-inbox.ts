@@ -8,11 +8,14 @@ import type { Logger } from '../../ports/logger.js';
 import { keys } from './keys.js';
 import type { Entry } from './log-entries.js';
 import type { RedisConnection } from './redis-connection.js';
+import { LEASE_TIMES, type LeaseTimes } from './redis-leases.js';
 
 export interface RedisInboxOptions {
   readonly redis: RedisConnection;
   readonly nodeId: string;
   readonly logger?: Logger | undefined;
+  /** Of the announcement that this node lives; those of leases by default. */
+  readonly times?: LeaseTimes;
 }
 
 type Letter =
@@ -20,8 +23,6 @@ type Letter =
   | { readonly answer: number; readonly body: unknown };
 type Handler = (request: unknown, from: string) => Promise<unknown>;
 
-const RENEW_MS = 3_000;
-const LAPSE_MS = 10_000;
 const BLOCK_MS = 1_000;
 const READ_AT_ONCE = 100;
 const RETRY_MS = 100;
@@ -33,6 +34,7 @@ export class RedisInbox implements Inbox {
   readonly #redis: RedisConnection;
   readonly #reader: RedisConnection;
   readonly #logger: Logger | undefined;
+  readonly #times: LeaseTimes;
   readonly #renewal: NodeJS.Timeout;
   readonly #asked = new Map<number, (body: unknown) => void>();
   readonly #listeners = new Set<(message: unknown, from: string) => void>();
@@ -42,12 +44,13 @@ export class RedisInbox implements Inbox {
   #isClosed = false;
   readonly #reading: Promise<void>;
 
-  private constructor({ redis, nodeId, logger }: RedisInboxOptions, reader: RedisConnection) {
+  private constructor({ redis, nodeId, logger, times = LEASE_TIMES }: RedisInboxOptions, reader: RedisConnection) {
     this.nodeId = nodeId;
     this.#redis = redis;
     this.#reader = reader;
     this.#logger = logger;
-    this.#renewal = setInterval(() => void this.#announce().catch(() => undefined), RENEW_MS).unref();
+    this.#times = times;
+    this.#renewal = setInterval(() => void this.#announce().catch(() => undefined), times.renewMs).unref();
     this.#reading = this.#read();
   }
 
@@ -118,10 +121,11 @@ export class RedisInbox implements Inbox {
   }
 
   async #announce(): Promise<void> {
+    const { leaseMs } = this.#times;
     await this.#redis.do((client) =>
       Promise.all([
-        client.set(keys.alive(this.nodeId), '1', 'PX', LAPSE_MS),
-        client.pexpire(keys.inbox(this.nodeId), LAPSE_MS),
+        client.set(keys.alive(this.nodeId), '1', 'PX', leaseMs),
+        client.pexpire(keys.inbox(this.nodeId), leaseMs),
       ]),
     );
   }

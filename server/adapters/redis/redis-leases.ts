@@ -15,6 +15,8 @@ export interface LeaseTimes {
   readonly renewMs: number;
 }
 
+export const LEASE_TIMES: LeaseTimes = { leaseMs: 10_000, renewMs: 3_000 };
+
 export interface RedisLeasesDeps {
   readonly door: StoreDoor;
   readonly holds: SessionHolds;

@@ -11,7 +11,7 @@ import { OwnerAnswers } from './owner-answers.js';
 import type { RedisConnection } from './redis-connection.js';
 import { MemberLists } from './member-lists.js';
 import { RedisEventLog } from './redis-event-log.js';
-import { RedisLeases } from './redis-leases.js';
+import { LEASE_TIMES, type LeaseTimes, RedisLeases } from './redis-leases.js';
 import { RedisLogTail } from './redis-log-tail.js';
 import { RedisSessionStore } from './redis-session-store.js';
 import { SessionHolds } from './session-holds.js';
@@ -23,10 +23,8 @@ export interface RedisStoreOptions {
   /** Stays open when the store is closed. */
   readonly redis: RedisConnection;
   readonly logger?: Logger | undefined;
-  /** How long a lease lives when nobody renews it, in milliseconds; 10,000 by default. */
-  readonly leaseMs?: number;
-  /** How often leases are renewed, in milliseconds; 3,000 by default. */
-  readonly renewMs?: number;
+  /** 10 s and 3 s by default. */
+  readonly times?: LeaseTimes;
 }
 
 export interface RedisStore {
@@ -40,11 +38,7 @@ export interface RedisStore {
   close(): Promise<void>;
 }
 
-const DEFAULT_LEASE_MS = 10_000;
-const DEFAULT_RENEW_MS = 3_000;
-
-export function createRedisStore({ redis, logger, ...options }: RedisStoreOptions): RedisStore {
-  const times = { leaseMs: options.leaseMs ?? DEFAULT_LEASE_MS, renewMs: options.renewMs ?? DEFAULT_RENEW_MS };
+export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisStoreOptions): RedisStore {
   const nodeId = randomUUID();
   const door = new StoreDoor(redis);
   const holds = new SessionHolds((id) => redis.laneOf(keys.session(id)));
