@@ -70,19 +70,15 @@ async function main(): Promise<void> {
     url: app.url,
     version,
     model: app.modelKind,
-    store: config.redisUrl ? `${config.sessionsIn}, redis` : 'embedded',
-    data_dir: config.dataDir,
+    store: config.redisUrl ? 'redis' : 'embedded',
+    ...(!config.redisUrl && { data_dir: config.dataDir }),
   });
   if (script) logger.info('MIDSTREAM_SCRIPT is set: the scripted model answers. Unset it to talk to Claude.');
   else if (app.modelKind === 'scripted')
     logger.info('no key: the scripted model answers. Set ANTHROPIC_API_KEY to talk to Claude.');
   const { fsync } = config;
-  if (!config.redisUrl)
-    logger.info('one machine: the embedded store serves. Set REDIS_URL to share budgets and limits.', { fsync });
-  else if (config.sessionsIn === 'redis')
-    logger.info('all state is in Redis: any server with this REDIS_URL takes any session.');
-  else
-    logger.info('budgets, limits and credentials are shared in Redis; sessions are in the embedded store.', { fsync });
+  if (config.redisUrl) logger.info('all state is in Redis: any server with this REDIS_URL takes any session.');
+  else logger.info('one machine: the embedded store serves. Set REDIS_URL to run several servers as one.', { fsync });
   if (config.auth.remote)
     logger.warn('MIDSTREAM_DEV_REMOTE is set: EVERYBODY who reaches this address is an administrator.');
   if (config.auth.mode === 'dev' && (config.auth.jwt || config.auth.apiKeys.length > 0))

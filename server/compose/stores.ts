@@ -55,23 +55,17 @@ export interface Stores {
   close(): Promise<void>;
 }
 
-/** Where sessions and their logs are, and how nodes work on them together. */
-type SessionStores = Pick<Stores, 'log' | 'sessions' | 'leases' | 'nodes' | 'check' | 'close'>;
-
 /** For what is still to be written when the server goes down; what Redis did not take by then is in the log. */
 const END_MS = 3_000;
+/** Appends that wait for longer, in milliseconds, are an outage. */
+const MAX_STALL_MS = 2_000;
 
 /** Rejects where a store can't be had. */
 export async function openStores(config: Config, clock: Clock, logger: Logger): Promise<Stores> {
-  const { redisUrl, sessionsIn } = config;
-  if (!redisUrl) return openEmbedded(config, clock, logger);
-  const redis = await RedisConnection.open({ url: redisUrl.reveal(), logger });
+  if (!config.redisUrl) return openEmbedded(config, clock, logger);
+  const redis = await RedisConnection.open({ url: config.redisUrl.reveal(), logger });
   try {
-    const own =
-      sessionsIn === 'redis'
-        ? await openRedisSessions(redis, config.leases, logger)
-        : await openEmbedded(config, clock, logger);
-    return share(own, redis, logger);
+    return await openShared(redis, config.leases, logger);
   } catch (error) {
     await redis.close();
     throw error;
@@ -92,37 +86,19 @@ async function openEmbedded({ dataDir, fsync }: Config, clock: Clock, logger: Lo
   };
 }
 
-async function openRedisSessions(
-  redis: RedisConnection,
-  times: Config['leases'],
-  logger: Logger,
-): Promise<SessionStores> {
-  const { log, sessions, leases, tail, nodeId, close } = createRedisStore({ redis, logger, times });
-  const inbox = await RedisInbox.open({ redis, nodeId, logger, times }).catch(async (error: unknown) => {
-    await close();
-    throw error;
-  });
-  return {
-    log,
-    sessions,
-    leases,
-    nodes: { inbox, tail },
-    check: async () => ({}),
-    async close() {
-      await inbox.close();
-      await close();
-    },
-  };
-}
-
-/** What all nodes must see alike, in Redis; sessions are where they are. */
-function share({ check, close, ...own }: SessionStores, redis: RedisConnection, logger: Logger): Stores {
+async function openShared(redis: RedisConnection, times: Config['leases'], logger: Logger): Promise<Stores> {
+  const store = createRedisStore({ redis, logger, times });
+  const { log, sessions, leases, tail, nodeId } = store;
+  const inbox = await RedisInbox.open({ redis, nodeId, logger, times });
   // A node that holds nothing looks for holds of the dead all the same.
   const ledger = new RedisLedger({ redis, logger, sweepEveryMs: LEDGER_TIMES.leaseMs / 2 });
   const audit = new RedisAudit(redis, logger);
   const calls = new RedisCalls(redis);
   return {
-    ...own,
+    log,
+    sessions,
+    leases,
+    nodes: { inbox, tail },
     ledger,
     audit,
     calls,
@@ -131,16 +107,28 @@ function share({ check, close, ...own }: SessionStores, redis: RedisConnection, 
     seats: new RedisSeats(redis, logger),
     tickets: new RedisTickets(redis),
     directory: new RedisDirectory(redis, logger),
-    check: async () => ({ ...(await check()), redis: await checkStore(() => redis.ping(), redis.description) }),
-    hurry: () => redis.endWithin(END_MS),
+    check: async () => ({
+      redis: await checkStore(() => redis.ping(), redis.description),
+      log: checkLog(store.stalledMs),
+    }),
+    hurry() {
+      store.hurry();
+      redis.endWithin(END_MS);
+    },
     async close() {
       await ledger.close();
       await audit.close();
-      await close();
+      await inbox.close();
+      await store.close();
       await redis.close();
     },
   };
 }
+
+const checkLog = (stalledMs: number): StoreCheck =>
+  stalledMs > MAX_STALL_MS
+    ? { ok: false, detail: `what happens in sessions has been waiting to be written for ${Math.round(stalledMs)} ms` }
+    : { ok: true, detail: 'what happens in sessions is written' };
 
 const checkStore = (ping: () => Promise<void>, detail: string): Promise<StoreCheck> =>
   ping().then(

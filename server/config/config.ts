@@ -47,7 +47,6 @@ export interface Config {
   readonly dataDir: string;
   /** Where nodes share what they share; undefined: there is one. */
   readonly redisUrl: Secret | undefined;
-  readonly sessionsIn: Environment['MIDSTREAM_SESSIONS'];
   /** How long a session is a node's when nobody renews that, and how often it is renewed, in milliseconds. */
   readonly leases: { readonly leaseMs: number; readonly renewMs: number };
   readonly fsync: 'group' | 'off';
@@ -140,12 +139,7 @@ function loadFile(set: Env, path: string, readFile: (path: string) => string): R
   }
 }
 
-function checkRedis(
-  { REDIS_URL: url, MIDSTREAM_SESSIONS: sessions }: Environment,
-  refuse: ConfigSource['refuseRedisUrl'],
-): Mistake[] {
-  if (sessions === 'redis' && !url)
-    return [{ path: 'MIDSTREAM_SESSIONS', message: 'is "redis", and there is no REDIS_URL' }];
+function checkRedis({ REDIS_URL: url }: Environment, refuse: ConfigSource['refuseRedisUrl']): Mistake[] {
   const message = url && refuse?.(url.reveal());
   return message === undefined ? [] : [{ path: 'REDIS_URL', message }];
 }
@@ -185,7 +179,6 @@ function toConfig(env: Environment, file: FileConfig, { mode, jwt }: ReadAuth): 
     scriptPath: env.MIDSTREAM_SCRIPT,
     dataDir: env.MIDSTREAM_DATA_DIR,
     redisUrl: env.REDIS_URL,
-    sessionsIn: env.MIDSTREAM_SESSIONS,
     leases: toLeaseTimes(env),
     fsync: env.MIDSTREAM_FSYNC,
     drainMs: env.MIDSTREAM_DRAIN_MS,

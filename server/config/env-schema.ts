@@ -53,16 +53,10 @@ export const envSchema = z.object({
     .describe(
       'Where all state is, so that any number of servers are one: `redis://[user:password@]host[:port][/db]`, with TLS `rediss://`; `redis+cluster://host:port,host:port`; `redis+sentinel://host:port,host:port/master`. Without one there is one node.',
     ),
-  MIDSTREAM_SESSIONS: z
-    .enum(['embedded', 'redis'])
-    .default('embedded')
-    .describe(
-      '`redis`: sessions are in Redis too, and any node takes any command for any session; a trial, see docs/REDIS.md. `embedded`: each node has its own.',
-    ),
   MIDSTREAM_LEASE_MS: integer(500, 300_000)
     .default(10_000)
     .describe(
-      'With sessions in Redis: how long a server that dies keeps its sessions from the others. Longer than Redis takes to fail over: a turn waits that long for it.',
+      'With `REDIS_URL`: how long a server that dies keeps its sessions from the others. Longer than Redis takes to fail over: a turn waits that long for it.',
     ),
   MIDSTREAM_LEASE_RENEW_MS: integer(100, 150_000)
     .optional()

@@ -8,7 +8,7 @@ import { commitOpen, endRequest, endTurn, estimateUsage, logResult } from './tur
 import { admit, nextKey, retryKey, startNext } from './turn-start.js';
 
 /** To be given once, to the state as the log folds, before any other input. */
-export function recover(t: Transition): void {
+export function recover(t: Transition, cause: 'handed_over' | 'lost'): void {
   const turn = t.state.turn;
   if (!turn) {
     startNext(t);
@@ -20,14 +20,14 @@ export function recover(t: Transition): void {
     advance(t);
     return;
   }
-  if (turn.recoveries >= BOUNDS.maxRecoveries) {
+  if (cause === 'lost' && turn.recoveries >= BOUNDS.maxRecoveries) {
     endTurn(t, 'node_lost', toErrorBody('internal', 'The server died several times during this turn.'));
     return;
   }
-  takeOver(t);
+  takeOver(t, cause);
 }
 
-function takeOver(t: Transition): void {
+function takeOver(t: Transition, cause: 'handed_over' | 'lost'): void {
   const { turnId, step, deadlineAt, recoveries, phase } = t.turn;
   // The time in which nobody ran it doesn't count.
   const remainingMs = Math.max(1_000, deadlineAt - t.state.updatedAt);
@@ -36,7 +36,7 @@ function takeOver(t: Transition): void {
     turn_id: turnId,
     ...(step > 0 && { step }),
     deadline_at: time(t.ctx.now + remainingMs),
-    recovery: recoveries + 1,
+    ...(cause === 'lost' && { recovery: recoveries + 1 }),
   });
   if (phase.name === 'streaming') return recoverStream(t);
   if (phase.name === 'executing_tools') return recoverTools(t);

@@ -169,6 +169,7 @@ function confirm(t: Transition, command: ToolConfirmation, from: Participant): R
     const input = updated_input ?? call.input;
     const mismatch = mismatchOf(t, call.name, input);
     if (mismatch !== undefined) return refuse('invalid_request', `updated_input: ${mismatch}`);
+    if (t.ctx.heldBack !== undefined) return refuse('store_unavailable', `For now ${t.ctx.heldBack}. Send it again.`);
     const decision = decideNow(t, call.name, input);
     if (decision.effect === 'deny') return refuse('forbidden_tool', `Denied: ${decision.rule}.`);
   }

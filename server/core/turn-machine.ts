@@ -41,7 +41,8 @@ export type Input =
   | { readonly type: 'tick' }
   /** The node has a place for the next turn. */
   | { readonly type: 'place_free' }
-  | { readonly type: 'recover' }
+  /** `handed_over`: the node before gave the session up of its own accord, and did not die. */
+  | { readonly type: 'recover'; readonly cause: 'handed_over' | 'lost' }
   /** Cuts what runs, because the server goes down; what only waits is left to wait. */
   | { readonly type: 'cut' }
   | { readonly type: 'delete'; readonly by: Participant };
@@ -98,7 +99,7 @@ function handle(t: Transition, input: Input): Reply | undefined {
       startNext(t);
       return undefined;
     case 'recover':
-      recover(t);
+      recover(t, input.cause);
       return undefined;
     case 'cut':
       if (t.state.turn && t.state.turn.phase.name !== 'waiting')

@@ -4,6 +4,8 @@ export interface Lease {
   readonly token: string;
   /** The epoch of this session's log (LOG-7), where sessions have epochs of their own; else it is `EventLog.epoch`. */
   readonly epoch?: string;
+  /** Whether the holder before gave it back, and did not let it lapse: then nobody died. Left out where nobody can tell. */
+  readonly wasGivenBack?: boolean;
 }
 
 export interface Leases {

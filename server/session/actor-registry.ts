@@ -116,7 +116,7 @@ export class ActorRegistry {
     if (!live) return;
     await live.actor.stop();
     live.actor.feed.end('deleted');
-    await this.#deps.leases.release(sessionId, live.lease);
+    await this.#release(sessionId, live.lease);
   }
 
   /** Takes up every session that has an unfinished turn which nobody runs (NODE-2). */
@@ -152,7 +152,7 @@ export class ActorRegistry {
   async yield(sessionId: string): Promise<void> {
     const live = this.#actors.get(sessionId);
     if (!live) return;
-    const { leases, logger, followers } = this.#deps;
+    const { logger, followers } = this.#deps;
     await this.#checkpoint(live, 1).catch((error: unknown) =>
       logger.warn('no checkpoint was written', { session_id: sessionId, error }),
     );
@@ -160,7 +160,7 @@ export class ActorRegistry {
     const { feed, state } = live.actor;
     this.#forget(sessionId);
     await live.actor.stop();
-    await leases.release(sessionId, live.lease);
+    await this.#release(sessionId, live.lease);
     followers?.take({ feed, epoch: state.epoch });
   }
 
@@ -175,18 +175,18 @@ export class ActorRegistry {
       );
       await live.actor.stop();
       this.#forget(id);
-      await this.#deps.leases.release(id, live.lease);
+      await this.#release(id, live.lease);
     }
   }
 
   async #open(sessionId: string): Promise<Live> {
-    const { sessions, leases } = this.#deps;
+    const { sessions } = this.#deps;
     if (!(await sessions.get(sessionId))) throw new MidstreamError('session_not_found');
     const lease = await this.#claim(sessionId);
     try {
       return await this.#openWith(sessionId, lease);
     } catch (error) {
-      await leases.release(sessionId, lease);
+      await this.#release(sessionId, lease);
       throw error;
     }
   }
@@ -208,7 +208,7 @@ export class ActorRegistry {
     if (isUnfinished) await loadRoles(participantsOf(state));
     if (feed && feed.head !== state.seq) feed.skipTo(state.seq);
     const live = this.#start(state, lease, { checkpointSeq, isNew: false, feed });
-    if (isUnfinished) live.actor.send({ type: 'recover' });
+    if (isUnfinished) live.actor.send({ type: 'recover', cause: lease.wasGivenBack ? 'handed_over' : 'lost' });
     onOpen?.(sessionId);
     return live;
   }
@@ -219,6 +219,15 @@ export class ActorRegistry {
     const lease = await this.#deps.leases.claim(sessionId);
     if (!lease) throw new HeldElsewhere();
     return lease;
+  }
+
+  async #release(sessionId: string, lease: Lease): Promise<void> {
+    const { leases, logger } = this.#deps;
+    await leases
+      .release(sessionId, lease)
+      .catch((error: unknown) =>
+        logger.warn('a lease was not given back; it lapses', { session_id: sessionId, error }),
+      );
   }
 
   #epochOf(lease: Lease): string {
@@ -305,7 +314,7 @@ export class ActorRegistry {
   }
 
   async #sweepIdle(): Promise<void> {
-    const { clock, logger, leases } = this.#deps;
+    const { clock, logger } = this.#deps;
     for (const [id, live] of [...this.#actors]) {
       try {
         const isIdle = isUnused(live.actor) && clock.now() - live.usedAt >= IDLE_MS;
@@ -314,7 +323,7 @@ export class ActorRegistry {
         if (!isIdle || !isUnused(live.actor) || clock.now() - live.usedAt < IDLE_MS) continue;
         this.#forget(id);
         await live.actor.stop();
-        await leases.release(id, live.lease);
+        await this.#release(id, live.lease);
       } catch (error) {
         logger.warn('a session could not be put to rest', { session_id: id, error });
       }

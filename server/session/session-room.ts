@@ -8,7 +8,7 @@ import type { SessionState } from '../core/session-state.js';
 import type { StepContext } from '../core/transition.js';
 import type { AuditLog } from '../ports/audit-log.js';
 import type { CallMemory } from '../ports/call-memory.js';
-import type { Clock } from '../ports/clock.js';
+import type { Clock, Timer } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
 import type { NewId } from '../ports/identity.js';
 import type { Inbox } from '../ports/inbox.js';
@@ -28,6 +28,7 @@ import type { Agents } from './agents.js';
 import { createAuditedApi, createAuditedUsage } from './audited-api.js';
 import { BudgetGate } from './budget-gate.js';
 import type { Directory } from './directory.js';
+import { createDirectoryWait } from './directory-wait.js';
 import { Followers } from './followers.js';
 import { InboxDesk } from './inbox-desk.js';
 import { NodeWatch } from './node-watch.js';
@@ -98,6 +99,8 @@ export interface SessionRoom {
 }
 
 const POLL_MS = 20;
+/** What a store that is away does not take in that time is left to the lease. */
+const HAND_OVER_MS = 1_000;
 const isRunning = ({ turn }: SessionState): boolean => turn !== undefined && turn.phase.name !== 'waiting';
 const CANNOT_TELL = 'the store can’t say who was revoked, so no tool may run';
 
@@ -172,6 +175,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
       onOwner: ({ owner, feed }) => owner && toolBook.renew(feed.sessionId),
     });
   const { places } = admission;
+  const whenCurrent = createDirectoryWait({ directory, clock });
   const registry: ActorRegistry = new ActorRegistry({
     log,
     audit,
@@ -179,10 +183,11 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     leases,
     clock,
     logger,
-    runner: { model, tools, gate, admission, metrics: deps.metrics, rolesOf },
+    runner: { model, tools, gate, admission, metrics: deps.metrics, rolesOf, whenCurrent },
     context,
     loadRoles: async (who) => {
       for (const one of who) await directory.load(one);
+      await whenCurrent();
     },
     followers,
     onOpen: (sessionId) => toolBook.renew(sessionId),
@@ -257,7 +262,15 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     for (;;) {
       const isOver = clock.now() >= until;
       const rest = registry.actors.filter(({ state }) => isOver || !isRunning(state));
-      await Promise.all(rest.map(({ state }) => registry.yield(state.sessionId)));
+      const yielded = Promise.all(rest.map(({ state }) => registry.yield(state.sessionId)));
+      let late: Timer | undefined;
+      await Promise.race([
+        yielded,
+        new Promise<void>((resolve) => {
+          late = clock.schedule(HAND_OVER_MS, resolve);
+        }),
+      ]);
+      late?.cancel();
       if (registry.size === 0) return;
       if (isOver) logger.warn('sessions could not be handed over', { count: registry.size });
       if (isOver) return;

@@ -21,10 +21,14 @@ export interface RunnerDeps {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Until the store can say who was revoked; undefined where it can, or where that is not waited for any more. */
+  readonly whenCurrent: () => Promise<void> | undefined;
   readonly rolesOf: (who: { user_id: string; org_id: string }) => readonly string[];
   /** Into the actor's mailbox. */
   readonly send: (input: Input) => Step | undefined;
 }
+
+type ReserveEffect = Extract<Effect, { type: 'reserve' }>;
 
 interface RunningRequest {
   readonly turnId: string;
@@ -33,11 +37,18 @@ interface RunningRequest {
   readonly done: Promise<void>;
 }
 
+/** How long a turn waits for the stores of budgets and seats, and how often they are asked. */
+const STORE_PATIENCE_MS = 30_000;
+const STORE_RETRY_MS = 200;
+
 export class TurnRunner {
   readonly #deps: RunnerDeps;
   readonly #tools = new Map<string, AbortController>();
   #request: RunningRequest | undefined;
   #closing: Promise<void> | undefined;
+  /** Resolves when what the model said and is held back has been taken. */
+  #held: Promise<void> | undefined;
+  #isStopped = false;
 
   constructor(deps: RunnerDeps) {
     this.#deps = deps;
@@ -68,6 +79,7 @@ export class TurnRunner {
 
   /** Ends all work at once: the actor is gone, and nothing that comes back would be taken (NODE-3). */
   async stop(): Promise<void> {
+    this.#isStopped = true;
     for (const abort of this.#tools.values()) abort.abort();
     this.#request?.abort.abort();
     await Promise.all([this.#request?.done, this.#closing]);
@@ -104,23 +116,10 @@ export class TurnRunner {
     }
   }
 
-  async #reserve({ type, key, payer, toRequest, ...asked }: Extract<Effect, { type: 'reserve' }>): Promise<void> {
-    const { send, sessionId, rolesOf, admission } = this.#deps;
-    try {
-      await admission.seatFor(key.turnId, payer, sessionId);
-    } catch (thrown) {
-      send({ type: 'refused', key, error: bodyOf(thrown) });
-      return;
-    }
-    const reservation = await this.reserve({
-      userId: payer.user_id,
-      orgId: payer.org_id,
-      roles: rolesOf(payer),
-      sessionId,
-      ...key,
-      ...asked,
-      toRequest: () => toModelRequest(sessionId, toRequest()),
-    });
+  async #reserve(effect: ReserveEffect): Promise<void> {
+    const { send } = this.#deps;
+    const { key } = effect;
+    const reservation = await this.#reserveInTime(effect);
     if (!reservation.granted) {
       send({ type: 'refused', key, error: reservation.error });
       return;
@@ -132,8 +131,38 @@ export class TurnRunner {
     if (!isUsed) this.#deps.gate.giveBack(key);
   }
 
+  /** A turn that has begun waits a while for a store that is away. */
+  async #reserveInTime(effect: ReserveEffect): Promise<PricedReservation> {
+    const { clock } = this.#deps;
+    const until = clock.now() + STORE_PATIENCE_MS;
+    for (;;) {
+      const reservation = await this.#tryReserve(effect);
+      const isAway = !reservation.granted && reservation.error.code === 'store_unavailable';
+      if (!isAway || this.#isStopped || clock.now() >= until) return reservation;
+      await new Promise<void>((resolve) => void clock.schedule(STORE_RETRY_MS, resolve));
+    }
+  }
+
+  async #tryReserve({ type, key, payer, toRequest, ...asked }: ReserveEffect): Promise<PricedReservation> {
+    const { sessionId, rolesOf, admission } = this.#deps;
+    try {
+      await admission.seatFor(key.turnId, payer, sessionId);
+    } catch (thrown) {
+      return { granted: false, error: bodyOf(thrown) };
+    }
+    return this.reserve({
+      userId: payer.user_id,
+      orgId: payer.org_id,
+      roles: rolesOf(payer),
+      sessionId,
+      ...key,
+      ...asked,
+      toRequest: () => toModelRequest(sessionId, toRequest()),
+    });
+  }
+
   #requestModel(planned: PlannedRequest): void {
-    const { model, send, sessionId, clock, metrics } = this.#deps;
+    const { model, sessionId, clock, metrics } = this.#deps;
     const { key, model: modelName } = planned;
     const abort = new AbortController();
     const startedAt = clock.now();
@@ -143,13 +172,28 @@ export class TurnRunner {
         isSilent = false;
         metrics.firstContent(modelName, Math.max(0, clock.now() - startedAt));
       }
-      send({ type: 'model_events', key, events });
+      this.#deliver({ type: 'model_events', key, events }, events.some(endsBlock) ? 'decides' : 'tells');
     };
     const done = model.stream(toModelRequest(sessionId, planned), onEvents, abort.signal).then((end) => {
       if (this.#request?.abort === abort) this.#request = undefined;
-      send({ type: 'model_ended', key, end });
+      this.#deliver({ type: 'model_ended', key, end }, 'decides');
     });
     this.#request = { turnId: key.turnId, abort, done };
+  }
+
+  /** What may let a tool begin waits until it is known who was revoked, and what follows waits behind it. */
+  #deliver(input: Input, effect: 'tells' | 'decides'): void {
+    const { send, whenCurrent } = this.#deps;
+    const before = this.#held ?? (effect === 'decides' ? whenCurrent() : undefined);
+    if (!before) {
+      send(input);
+      return;
+    }
+    const after = before.then(() => {
+      if (this.#held === after) this.#held = undefined;
+      send(input);
+    });
+    this.#held = after;
   }
 
   async #settle({ key, usage, estimated, costNanoUsd }: Extract<Effect, { type: 'settle' }>): Promise<void> {
@@ -170,6 +214,9 @@ export class TurnRunner {
     send({ type: 'tool_ended', toolUseId, result: answer });
   }
 }
+
+/** A client's tool is offered as soon as its own block is complete (TOOL-4). */
+const endsBlock = ({ type }: ModelEvent): boolean => type === 'block_stop';
 
 /** What a user may see of an answer. */
 const CONTENT: ReadonlySet<string> = new Set<ModelEvent['type']>(['text', 'thinking', 'input_json']);

@@ -90,22 +90,38 @@ describe('a log on Redis', () => {
     expect(await node.redis.client.exists(keys.deltas(S))).toBe(0);
   });
 
-  it('[NODE-3] takes nothing after a death of Redis until it is claimed again, and has what it took before', async () => {
+  it('waits for a Redis that died, and goes on where it was, in its epoch', async () => {
     const server = await start({ durable: true });
     const node = await openNode(server);
     await node.sessions.create(aRow(S));
     const one = await claim(node);
     await node.log.append({ ...one, records: [anEvent(1), aDelta(2)] });
     await server.kill();
-    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(3)] }))).toBe('store_failed');
+    const waiting = [3, 4, 5].map((seq) => node.log.append({ ...one, records: [anEvent(seq)] }));
     expect(await reasonOf(node.log.read(S, all))).toBe('store_failed');
     await server.start();
-    await eventually(() => node.redis.ping());
-    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(3)] }))).toBe('store_failed');
-    const again = await claim(node);
-    await node.log.append({ ...again, records: [anEvent(3)] });
-    expect(await seqsOf(node)).toEqual([1, 3]);
+    await Promise.all(waiting);
+    await node.log.append({ ...one, records: [anEvent(6)] });
+    expect(await seqsOf(node)).toEqual([1, 3, 4, 5, 6]);
     expect(await node.log.readDeltas(S, 0)).toHaveLength(1);
+    // Proven by the one who wrote it: the next holder goes on in it.
+    expect((await claim(node)).epoch).toBe(one.epoch);
+  });
+
+  it('[NODE-3] waits for no longer than the lease lives, and takes nothing until it is claimed again', async () => {
+    const server = await start({ durable: true });
+    const node = await openNode(server, { times: { leaseMs: 500, renewMs: 100 } });
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    await node.log.append({ ...one, records: [anEvent(1)] });
+    await server.kill();
+    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(2)] }))).toBe('store_failed');
+    await server.start();
+    await eventually(() => node.redis.ping());
+    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(2)] }))).toBe('lease_lost');
+    const again = await claim(node);
+    await node.log.append({ ...again, records: [anEvent(2)] });
+    expect(await seqsOf(node)).toEqual([1, 2]);
   });
 
   it('[LOG-7] begins another epoch after each start of Redis, and keeps it as long as Redis runs', async () => {
@@ -136,8 +152,10 @@ describe('a log on Redis', () => {
     await other.redis.client.call('REPLICAOF', 'NO', 'ONE');
     await node.log.append({ ...one, records: [anEvent(3, { text: 'lost' })] });
 
-    // Who held it comes to the new master with the token, and the head, that it has there.
-    expect(await other.redis.run('log-append', allKeys(S), [one.token, 2, 3, '', '', 0, 'bell', 0])).toBe('history');
+    // Who held it has the token that the new master has, and knows of more than is there.
+    const later = { ...one, head: 3 };
+    expect(await other.redis.run('log-append', allKeys(S), appendArgs(later))).toBe('head');
+    expect(await other.redis.run('lease-renew', [keys.session(S)], [one.token, 10_000, 3, 4])).toBe(0);
     const heir = await openNode(replica, { now: () => Date.now() + 11_000 });
     const next = await claim(heir);
     expect(next.epoch).not.toBe(one.epoch);
@@ -160,22 +178,43 @@ describe('a log on Redis', () => {
     expect(await node.sessions.get(S)).toBeUndefined();
   });
 
-  it('does not wait for a Redis that stalls, and is right about what became of it', async () => {
+  it('[LOG-7] proves no tail by a lease that lapsed before the failover', async () => {
+    const [master, replica] = [await start(), await start()];
+    const other = await openNode(replica);
+    await other.redis.client.call('REPLICAOF', '127.0.0.1', String(master.port));
+    const node = await openNode(master);
+    await eventually(async () => expect(await other.redis.client.info('replication')).toContain('link_status:up'));
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    await node.log.append({ ...one, records: [anEvent(1)] });
+    await eventually(async () => expect(await seqsOf(other)).toEqual([1]));
+    await other.redis.client.call('REPLICAOF', 'NO', 'ONE');
+    const late = await openNode(replica, { now: () => Date.now() + 11_000 });
+    expect(await late.redis.run('log-append', allKeys(S), appendArgs({ ...one, head: 1 }))).toBe('history');
+    expect(await late.redis.run('lease-renew', [keys.session(S)], [one.token, 10_000, 1, 1])).toBe(0);
+    expect(await other.redis.run('lease-renew', [keys.session(S)], [one.token, 10_000, 1, 1])).toBe(1);
+    expect(await late.redis.run('log-append', allKeys(S), appendArgs({ ...one, head: 1 }))).toBe('ok');
+  });
+
+  it('writes once what a Redis that stalls did not answer, and what came meanwhile', async () => {
     const server = await start();
     const node = await openNode(server);
     await node.sessions.create(aRow(S));
     const one = await claim(node);
     await node.log.append({ ...one, records: [anEvent(1)] });
     server.stall();
-    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(2, { text: 'nobody knows' })] }))).toBe(
-      'store_failed',
-    );
-    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(3)] }))).toBe('store_failed');
+    let isDone = false;
+    const waiting = node.log.append({ ...one, records: [anEvent(2)] }).then(() => {
+      isDone = true;
+    });
+    const behind = node.log.append({ ...one, records: [aDelta(3), anEvent(4)] });
+    // Longer than a connection that answers nothing is kept: it was sent more than once.
+    await new Promise((resolve) => setTimeout(resolve, 3 * COMMAND_TIMEOUT_MS));
+    expect(isDone).toBe(false);
     server.resume();
-    const again = await eventually(() => claim(node));
-    const head = (await seqsOf(node)).at(-1) ?? 0;
-    await node.log.append({ ...again, records: [anEvent(head + 1)] });
-    expect(await seqsOf(node)).toEqual(head === 1 ? [1, 2] : [1, 2, 3]);
+    await Promise.all([waiting, behind]);
+    await node.log.append({ ...one, records: [anEvent(5)] });
+    expect(await seqsOf(node)).toEqual([1, 2, 4, 5]);
   });
 
   it('refuses what would fill the memory while Redis does not answer', async () => {
@@ -206,23 +245,45 @@ describe('a log on Redis', () => {
     await node.redis.client.config('SET', 'maxmemory', '1');
     const row = { status: 'running', unfinished: false, updatedAt: 2, json: '{}' } as const;
     const refused = { ...one, records: [aDelta(2), anEvent(3)], answers: [anAnswer(S)], row };
-    expect(await reasonOf(node.log.append(refused))).toBe('store_failed');
-    expect(await reasonOf(node.leases.claim(S))).toBe('store_failed');
-    await node.redis.client.config('SET', 'maxmemory', '0');
+    let isDone = false;
+    const waiting = node.log.append(refused).then(() => {
+      isDone = true;
+    });
+    expect(await reasonOf(node.leases.claim('sesn_other'))).toBe('store_failed');
     expect(await seqsOf(node)).toEqual([1]);
     expect(await node.log.readDeltas(S, 0)).toEqual([]);
     expect(await node.log.findAnswer(anAnswer(S))).toBeUndefined();
     expect((await node.sessions.get(S))?.status).toBe('idle');
-    const again = await claim(node);
-    await node.log.append({ ...again, records: [anEvent(2)] });
+    expect(isDone).toBe(false);
+    await node.redis.client.config('SET', 'maxmemory', '0');
+    await waiting;
+    expect(await seqsOf(node)).toEqual([1, 3]);
+    expect(await node.log.findAnswer(anAnswer(S))).toBeDefined();
   });
 
-  it('says of a replica that the store failed', async () => {
-    const node = await openNode(await start());
+  it('waits while its Redis is a replica', async () => {
+    const server = await start();
+    const node = await openNode(server);
+    const operator = await openNode(server);
     await node.sessions.create(aRow(S));
     const one = await claim(node);
-    await node.redis.client.call('REPLICAOF', '127.0.0.1', '1');
-    expect(await reasonOf(node.log.append({ ...one, records: [anEvent(1)] }))).toBe('store_failed');
+    await operator.redis.client.call('REPLICAOF', '127.0.0.1', '1');
+    const waiting = node.log.append({ ...one, records: [anEvent(1)] });
+    expect(await reasonOf(node.leases.claim('sesn_other'))).toBe('store_failed');
+    await eventually(() => operator.redis.client.call('REPLICAOF', 'NO', 'ONE'));
+    await waiting;
+    expect(await seqsOf(node)).toEqual([1]);
+  });
+
+  it('lists a session as unfinished again where a failover took that', async () => {
+    const node = await openNode(await start(), { times: { leaseMs: 600, renewMs: 60 } });
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    const row = { status: 'running', unfinished: true, updatedAt: 2, json: '{}' } as const;
+    await node.log.append({ ...one, records: [anEvent(1)], row });
+    expect(await node.sessions.unfinished()).toEqual([S]);
+    await node.redis.client.del(keys.unfinished);
+    await eventually(async () => expect(await node.sessions.unfinished()).toEqual([S]));
   });
 });
 
@@ -377,4 +438,9 @@ it('keeps one session in one slot', async () => {
 
 function allKeys(id: string): string[] {
   return [keys.session(id), keys.events(id), keys.deltas(id), keys.answers(id), keys.answerTimes(id)];
+}
+
+/** Of an append of one more, by who holds this lease and knows of this head. */
+function appendArgs({ token, head }: { token: string; head: number }): (string | number)[] {
+  return [token, head, head + 1, '', '', 0, 'bell', 0];
 }

@@ -50,7 +50,6 @@ describe('parseConfig', () => {
       scriptPath: undefined,
       dataDir: './.midstream',
       leases: { leaseMs: 10_000, renewMs: 3_000 },
-      sessionsIn: 'embedded',
       fsync: 'group',
       drainMs: 10_000,
       auth: { mode: 'dev', remote: false, jwt: undefined, apiKeys: [] },
@@ -473,12 +472,6 @@ describe('names that refer to each other', () => {
       'roles.admin.tools.input.b: is bad',
     ]);
   });
-});
-
-it('refuses sessions in a Redis that is not named', () => {
-  expect(mistakesOf(undefined, { MIDSTREAM_SESSIONS: 'redis' })).toEqual([
-    'MIDSTREAM_SESSIONS: is "redis", and there is no REDIS_URL',
-  ]);
 });
 
 it('refuses leases that one late renewal would end', () => {

@@ -49,7 +49,6 @@ async function startServer(): Promise<BlackboxServer> {
     upstream,
     env: {
       REDIS_URL: redis.url,
-      MIDSTREAM_SESSIONS: 'redis',
       MIDSTREAM_DRAIN_MS: String(DRAIN_MS),
       MIDSTREAM_AUTH: 'required',
       ...IDENTITY,

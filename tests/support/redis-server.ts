@@ -32,6 +32,8 @@ export class RedisServer {
       save: '',
       appendonly: durable ? 'yes' : 'no',
       appendfsync: 'always',
+      // A replica needn't wait for others to come.
+      'repl-diskless-sync-delay': '0',
       ...settings,
     };
     this.#args = Object.entries(all).flatMap(([name, value]) => [`--${name}`, value]);

@@ -26,6 +26,14 @@ const ENDS: readonly (readonly [says: string, range: readonly [from: number, to:
   ['with the limit', [0, 60_000]],
   ['with the last lease', [0, 10_000]],
   ['with it', [0, 30_000]],
+  ['with the session', undefined],
+  ['with them', undefined],
+  ['with the turn', undefined],
+  ['by `retention`', undefined],
+  ['when they are completed', undefined],
+  // Until the node says for the first time that it lives, it has no end.
+  ['as it is read, and with the node', [-2, 10_000]],
+  ['10 s after it said so last', [0, 10_000]],
   ['never: a field for each user that was seen and for each revocation, and about the last 10,000 changes', undefined],
 ];
 
@@ -40,6 +48,8 @@ function toPattern(name: string): RegExp {
   const escaped = name.replace(/[.*+?^$()|[\]\\{}]/g, '\\$&');
   const source = escaped
     .replace('\\{org\\}', '\\{[^{}:]+\\}')
+    .replace('\\{org/user\\}', '\\{[^{}:/]+/[^{}:/]+\\}')
+    .replace('\\{session\\}', '\\{sesn_[^{}:]+\\}')
     .replaceAll(/<day>/g, '\\d{4}-\\d\\d-\\d\\d')
     .replaceAll(/<[a-z]+>/g, '.+')
     .replaceAll('…', '.+');
@@ -74,6 +84,7 @@ type User = keyof typeof users;
 let redis: RedisServer;
 let look: RedisConnection;
 let server: TestServer;
+let other: TestServer;
 /** Each key that was ever there. */
 const seen = new Map<string, { readonly type: string; readonly leftMs: number }>();
 
@@ -88,8 +99,8 @@ async function walk(): Promise<void> {
   }
 }
 
-async function call(user: User, path: string, body: unknown, key?: string) {
-  const res = await fetch(server.url + path, {
+async function call(user: User, path: string, body: unknown, key?: string, at = server) {
+  const res = await fetch(at.url + path, {
     method: 'POST',
     headers: {
       'content-type': 'application/json',
@@ -106,37 +117,42 @@ beforeAll(async () => {
   redis = await startRedis();
   look = await RedisConnection.open({ url: redis.url });
   const role = { tools: { allow: ['look'] }, models: ['*'], requests_per_minute: 600, concurrent_turns: 5 };
-  server = await startTestServer({
-    script: {
-      turns: [
-        { match: { text: 'hang' }, steps: [{ delay_ms: 3_600_000, blocks: [{ type: 'text', text: 'x' }] }] },
-        {
-          match: { text: 'look' },
-          steps: [
-            { blocks: [{ type: 'tool_use', name: 'look', input: {} }] },
-            { blocks: [{ type: 'text', text: 'Over.' }] },
-          ],
-        },
-      ],
-      fallback: { steps: [{ blocks: [{ type: 'text', text: 'Fine.' }] }] },
-    },
-    tools: [{ name: 'look', description: 'look', input_schema: { type: 'object' as const }, run: () => 'seen' }],
-    env: { REDIS_URL: redis.url },
-    config: {
-      org_budget: { month: { tokens: 10_000_000 } },
-      roles: {
-        user: { ...role, budget: { day: { tokens: 1_000_000 } } },
-        poor: { ...role, requests_per_minute: 2, budget: { day: { tokens: 10 } } },
-        boss: { ...role, inspect: true },
+  const start = () =>
+    startTestServer({
+      script: {
+        turns: [
+          {
+            match: { text: 'hang' },
+            steps: [{ blocks: [{ type: 'text', text: 'It hangs.' }], error: { kind: 'stall', after_chars: 5 } }],
+          },
+          {
+            match: { text: 'look' },
+            steps: [
+              { blocks: [{ type: 'tool_use', name: 'look', input: {} }] },
+              { blocks: [{ type: 'text', text: 'Over.' }] },
+            ],
+          },
+        ],
+        fallback: { steps: [{ blocks: [{ type: 'text', text: 'Fine.' }] }] },
       },
-      api_keys: Object.entries(users).map(([id, { sha256 }]) => ({
-        ...{ id: `key-${id}`, sha256, user_id: id, org_id: 'acme {x}', roles: [id === 'ada' ? 'user' : id] },
-      })),
-    },
-  });
+      tools: [{ name: 'look', description: 'look', input_schema: { type: 'object' as const }, run: () => 'seen' }],
+      env: { REDIS_URL: redis.url },
+      config: {
+        org_budget: { month: { tokens: 10_000_000 } },
+        roles: {
+          user: { ...role, budget: { day: { tokens: 1_000_000 } } },
+          poor: { ...role, requests_per_minute: 2, budget: { day: { tokens: 10 } } },
+          boss: { ...role, inspect: true },
+        },
+        api_keys: Object.entries(users).map(([id, { sha256 }]) => ({
+          ...{ id: `key-${id}`, sha256, user_id: id, org_id: 'acme {x}', roles: [id === 'ada' ? 'user' : id] },
+        })),
+      },
+    });
+  [server, other] = await Promise.all([start(), start()]);
 });
 afterAll(async () => {
-  await server.stop();
+  await Promise.all([server.stop(), other.stop()]);
   await look.close();
   await redis.dispose();
 });
@@ -153,6 +169,11 @@ it('each key is in the table with its type and its end, and each row of the tabl
   expect((await call('ada', '/v1/sessions', {}, 'two')).body['id']).toBe(made.body['id']);
   const events = [{ type: 'user.message', content: [{ type: 'text', text: 'hang' }] }];
   expect((await call('ada', `/v1/sessions/${made.body['id']}/events`, { events })).status).toBe(200);
+  const steering = [{ type: 'user.steer', content: [{ type: 'text', text: 'on' }], apply: 'next_step' }];
+  const steered = await call('ada', `/v1/sessions/${made.body['id']}/events`, { events: steering }, undefined, other);
+  expect(steered.status).toBe(200);
+  const rating = { conversation_id: made.body['id'], rating: 'thumbs_up' };
+  expect((await call('ada', '/v1/feedback', rating)).status).toBe(200);
   const { body: ticket } = await call('ada', '/v1/ws-tickets', undefined);
   await walk();
   const client = await FrameClient.connect(server.wsUrl, { protocols: ['midstream.v1', `ticket.${ticket['ticket']}`] });

@@ -42,6 +42,11 @@ export class AppendBatch {
     this.promise.catch(() => undefined);
   }
 
+  /** The seq of its last record, or of the head before it where it has none. */
+  get headAfter(): number {
+    return this.#head;
+  }
+
   isOf(token: string | undefined): boolean {
     return this.#token === token;
   }

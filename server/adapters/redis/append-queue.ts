@@ -1,23 +1,31 @@
 /**
  * Appends on their way to Redis. What comes within one turn of the event loop, or while a flush is under way, goes out
- * as one pipeline, and what one session has in it as one call. Each server of a Cluster has its own lane.
+ * as one pipeline, and what one session has in it as one call. Each server of a Cluster has its own lane. What Redis did
+ * not answer is sent again, for as long as the session's lease lives: a call that was done changes nothing the second time.
  */
 import { type LogAppend, LogUnavailable } from '../../ports/event-log.js';
+import type { Logger } from '../../ports/logger.js';
 import { AppendBatch } from './append-batch.js';
-import type { RedisConnection, ScriptOutcome } from './redis-connection.js';
+import { type RedisConnection, RedisUnavailable, type ScriptOutcome } from './redis-connection.js';
 import type { SessionHold, SessionHolds } from './session-holds.js';
 import { toFailed } from './store-door.js';
 
 interface Lane {
   readonly ready: Set<AppendBatch>;
+  /** What was not answered, until it is time to send it again. */
+  readonly unanswered: Set<AppendBatch>;
   isFlying: boolean;
   isScheduled: boolean;
+  retry: NodeJS.Timeout | undefined;
+  retryMs: number;
 }
 
 /** Beyond this, appends are refused: a Redis that doesn't answer must not fill the memory. */
 const MAX_BACKLOG_BYTES = 32 * 1_024 * 1_024;
 /** A flush holds at most this and one batch. */
 const MAX_FLUSH_BYTES = 4 * 1_024 * 1_024;
+const FIRST_RETRY_MS = 25;
+const MAX_RETRY_MS = 400;
 
 const REASONS: Readonly<Record<string, string>> = {
   missing: 'it is not in the store',
@@ -28,15 +36,19 @@ const REASONS: Readonly<Record<string, string>> = {
 export class AppendQueue {
   readonly #redis: RedisConnection;
   readonly #holds: SessionHolds;
+  readonly #logger: Logger | undefined;
   readonly #lanes = new Map<string, Lane>();
-  /** What of each session waits to go out, and what is under way. */
+  /** What of each session waits to go out, and what is under way or unanswered. */
   readonly #waiting = new Map<SessionHold, AppendBatch>();
   readonly #flying = new Map<SessionHold, AppendBatch>();
   #backlogBytes = 0;
+  #stalledAt: number | undefined;
+  #isClosing = false;
 
-  constructor(redis: RedisConnection, holds: SessionHolds) {
+  constructor(redis: RedisConnection, holds: SessionHolds, logger: Logger | undefined) {
     this.#redis = redis;
     this.#holds = holds;
+    this.#logger = logger;
   }
 
   /** How many bytes wait or are under way, about. */
@@ -48,16 +60,21 @@ export class AppendQueue {
     return this.#backlogBytes >= MAX_BACKLOG_BYTES;
   }
 
+  /** For how long appends have been waiting for an answer, in milliseconds; 0 where none waits. */
+  get stalledMs(): number {
+    return this.#stalledAt === undefined ? 0 : performance.now() - this.#stalledAt;
+  }
+
   /** Queues a checked append; it goes out when `first` has resolved. Returns the batch that it is part of. */
   join(hold: SessionHold, append: LogAppend, first?: Promise<unknown>): AppendBatch {
     let batch = this.#waiting.get(hold);
     if (!batch) {
       batch = new AppendBatch(hold, append.token);
       this.#waiting.set(hold, batch);
-      this.#makeReady(batch);
     }
     this.#backlogBytes += batch.add(append);
     if (first) this.#block(batch, first);
+    else this.#makeReady(hold);
     return batch;
   }
 
@@ -70,24 +87,36 @@ export class AppendQueue {
     }
   }
 
+  /** From now on what is not answered is not sent again. */
+  close(): void {
+    this.#isClosing = true;
+  }
+
   #block(batch: AppendBatch, first: Promise<unknown>): void {
-    const lane = this.#laneOf(batch.hold);
+    const { hold } = batch;
     batch.blockers++;
-    lane.ready.delete(batch);
+    this.#laneOf(hold).ready.delete(batch);
     first.then(
       () => {
         batch.blockers--;
-        if (batch.blockers === 0 && this.#waiting.get(batch.hold) === batch) this.#makeReady(batch);
+        this.#makeReady(hold);
       },
       (error: unknown) => {
-        if (this.#waiting.get(batch.hold) === batch) this.#fail(batch, toFailed(error));
+        if (this.#waiting.get(hold) === batch) this.#fail(batch, toFailed(error));
       },
     );
   }
 
-  #makeReady(batch: AppendBatch): void {
-    const lane = this.#laneOf(batch.hold);
+  /** What waits of a session goes out when nothing of it is under way. */
+  #makeReady(hold: SessionHold): void {
+    const batch = this.#waiting.get(hold);
+    if (!batch || batch.blockers > 0 || this.#flying.has(hold)) return;
+    const lane = this.#laneOf(hold);
     lane.ready.add(batch);
+    this.#schedule(lane);
+  }
+
+  #schedule(lane: Lane): void {
     if (lane.isFlying || lane.isScheduled) return;
     lane.isScheduled = true;
     setImmediate(() => {
@@ -101,10 +130,8 @@ export class AppendQueue {
     lane.isFlying = true;
     while (lane.ready.size > 0) {
       const batches = this.#takeSome(lane);
-      const outcomes = await this.#redis.runAll(
-        'log-append',
-        batches.map((batch) => batch.toCall()),
-      );
+      const calls = batches.map((batch) => batch.toCall());
+      const outcomes = await this.#redis.runAll('log-append', calls);
       for (const [n, batch] of batches.entries()) this.#land(batch, outcomes[n] as ScriptOutcome);
     }
     lane.isFlying = false;
@@ -112,15 +139,23 @@ export class AppendQueue {
 
   #land(batch: AppendBatch, { error, ...outcome }: ScriptOutcome & { reply?: unknown }): void {
     const { hold } = batch;
-    this.#flying.delete(hold);
-    if (error === undefined && outcome.reply === 'ok') {
-      this.#backlogBytes -= batch.bytes;
-      batch.resolve();
+    const { sessionId } = hold;
+    if (error instanceof RedisUnavailable && !this.#isClosing) {
+      this.#sendLater(batch);
       return;
     }
-    const { sessionId } = hold;
-    if (error !== undefined) this.#fail(batch, toFailed(error));
-    else if (outcome.reply === 'lease_lost') {
+    this.#flying.delete(hold);
+    if (error !== undefined) {
+      this.#fail(batch, toFailed(error));
+      return;
+    }
+    this.#answered(hold);
+    if (outcome.reply === 'ok') {
+      hold.acked = batch.headAfter;
+      this.#backlogBytes -= batch.bytes;
+      this.#makeReady(hold);
+      batch.resolve();
+    } else if (outcome.reply === 'lease_lost') {
       this.#fail(batch, new LogUnavailable('lease_lost', `Session ${sessionId} is written by another holder now.`));
       if (batch.isOf(hold.token)) this.#holds.lose(hold);
     } else {
@@ -142,10 +177,61 @@ export class AppendQueue {
     this.#waiting.delete(hold);
   }
 
+  #sendLater(batch: AppendBatch): void {
+    const lane = this.#laneOf(batch.hold);
+    lane.unanswered.add(batch);
+    if (this.#stalledAt === undefined) {
+      this.#stalledAt = performance.now();
+      this.#logger?.warn('the logs of sessions wait for Redis');
+    }
+    if (lane.retry) return;
+    lane.retryMs = Math.min(MAX_RETRY_MS, Math.max(FIRST_RETRY_MS, 2 * lane.retryMs));
+    lane.retry = setTimeout(() => {
+      lane.retry = undefined;
+      const due = [...lane.unanswered];
+      lane.unanswered.clear();
+      for (const again of due) this.#sendAgain(lane, again);
+      this.#schedule(lane);
+    }, lane.retryMs);
+  }
+
+  /** Not when the lease may be another's by now. */
+  #sendAgain(lane: Lane, batch: AppendBatch): void {
+    const { hold } = batch;
+    if (!hold.isLost && performance.now() < hold.lapsesAt) {
+      lane.ready.add(batch);
+      return;
+    }
+    this.#flying.delete(hold);
+    const message = `Redis did not answer for as long as the lease of session ${hold.sessionId} lives.`;
+    this.#fail(batch, new LogUnavailable('store_failed', message));
+    if (this.#flying.size === 0) this.#resumed();
+  }
+
+  #answered(hold: SessionHold): void {
+    if (this.#stalledAt === undefined) return;
+    const lane = this.#laneOf(hold);
+    lane.retryMs = 0;
+    for (const { unanswered } of this.#lanes.values()) if (unanswered.size > 0) return;
+    this.#resumed();
+  }
+
+  #resumed(): void {
+    this.#logger?.info('the logs of sessions wait no more', { waited_ms: Math.round(this.stalledMs) });
+    this.#stalledAt = undefined;
+  }
+
   #laneOf({ lane: name }: SessionHold): Lane {
     let lane = this.#lanes.get(name);
     if (!lane) {
-      lane = { ready: new Set(), isFlying: false, isScheduled: false };
+      lane = {
+        ready: new Set(),
+        unanswered: new Set(),
+        isFlying: false,
+        isScheduled: false,
+        retry: undefined,
+        retryMs: 0,
+      };
       this.#lanes.set(name, lane);
     }
     return lane;
@@ -156,9 +242,11 @@ export class AppendQueue {
     let bytes = 0;
     for (const batch of lane.ready) {
       if (bytes >= MAX_FLUSH_BYTES) break;
+      const { hold } = batch;
       lane.ready.delete(batch);
-      this.#waiting.delete(batch.hold);
-      this.#flying.set(batch.hold, batch);
+      if (this.#waiting.get(hold) === batch) this.#waiting.delete(hold);
+      this.#flying.set(hold, batch);
+      hold.sent = batch.headAfter;
       bytes += batch.bytes;
       batches.push(batch);
     }

@@ -1,4 +1,5 @@
 /** The logs of all sessions on Redis: appended by one script a session and flush, read from two streams. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { BOUNDS } from '../../../protocol/index.js';
 import type { DeltaRecord, LogRecord } from '../../core/log-record.js';
 import {
@@ -16,8 +17,8 @@ import { keys } from './keys.js';
 import { type Entry, seqOf, toStoredEvent } from './log-entries.js';
 import type { MemberLists } from './member-lists.js';
 import type { OwnerAnswers } from './owner-answers.js';
-import type { RedisLeases } from './redis-leases.js';
-import type { SessionHold, SessionHolds } from './session-holds.js';
+import { RedisUnavailable } from './redis-connection.js';
+import { hasLapsed, type SessionHold, type SessionHolds } from './session-holds.js';
 import type { StoreDoor } from './store-door.js';
 import type { UnfinishedList } from './unfinished-list.js';
 
@@ -25,13 +26,13 @@ export interface RedisEventLogDeps {
   readonly door: StoreDoor;
   readonly holds: SessionHolds;
   readonly queue: AppendQueue;
-  readonly leases: RedisLeases;
   readonly unfinished: UnfinishedList;
   readonly members: MemberLists;
   readonly ownerAnswers: OwnerAnswers;
 }
 
 const PAGE = 1_000;
+const RETRY_MS = 100;
 
 export class RedisEventLog implements EventLog {
   /** Sessions have epochs of their own here, which their leases name. */
@@ -45,13 +46,13 @@ export class RedisEventLog implements EventLog {
   }
 
   append(append: LogAppend): Promise<void> {
-    const { door, holds, queue, leases, members } = this.#deps;
+    const { door, holds, queue, members } = this.#deps;
     if (door.refusal) return Promise.reject(door.refusal);
     const { sessionId, records, row } = append;
     const hold = holds.find(sessionId);
     if (!hold || hold.token !== append.token)
       return refuse('lease_lost', `Session ${sessionId} is written by another holder now.`);
-    if (leases.hasLapsed(hold)) {
+    if (hasLapsed(hold)) {
       holds.lose(hold);
       return refuse('lease_lost', `The lease of session ${sessionId} was not renewed in time.`);
     }
@@ -60,7 +61,8 @@ export class RedisEventLog implements EventLog {
       hold.hasFailed = true;
       return refuse('store_failed', defect);
     }
-    const listed = row?.memberIds && members.add(hold, row.memberIds);
+    const memberIds = row?.memberIds;
+    const listed = memberIds && untilLapse(hold, () => members.add(hold, memberIds));
     const first = [row?.unfinished && this.#list(hold), listed].filter((one) => one !== undefined && one !== false);
     const batch = queue.join(hold, append, first.length > 0 ? Promise.all(first) : undefined);
     if (listed)
@@ -150,7 +152,7 @@ export class RedisEventLog implements EventLog {
   /** Before the row says so: a crash in between leaves one that is listed too many, and none too few. */
   #list(hold: SessionHold): Promise<string> | undefined {
     if (hold.listed) return undefined;
-    const listed = this.#deps.unfinished.add(hold.sessionId);
+    const listed = untilLapse(hold, () => this.#deps.unfinished.add(hold.sessionId));
     hold.listed = listed;
     listed.catch(() => {
       if (hold.listed === listed) hold.listed = undefined;
@@ -167,6 +169,19 @@ export class RedisEventLog implements EventLog {
       .then(() => listed)
       .then((at) => this.#deps.unfinished.drop(hold.sessionId, at))
       .catch(() => undefined);
+  }
+}
+
+/** Does again what Redis did not answer, for as long as the session's lease lives. */
+async function untilLapse<T>(hold: SessionHold, work: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      const isAway = error instanceof LogUnavailable && error.cause instanceof RedisUnavailable;
+      if (!isAway || hold.isLost || hasLapsed(hold)) throw error;
+      await delay(RETRY_MS);
+    }
   }
 }
 

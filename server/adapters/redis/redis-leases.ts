@@ -4,7 +4,7 @@ import type { Lease, Leases } from '../../ports/lease.js';
 import type { Logger } from '../../ports/logger.js';
 import type { AppendQueue } from './append-queue.js';
 import { keys } from './keys.js';
-import type { SessionHold, SessionHolds } from './session-holds.js';
+import { hasLapsed, type SessionHold, type SessionHolds } from './session-holds.js';
 import type { StoreDoor } from './store-door.js';
 import type { UnfinishedList } from './unfinished-list.js';
 
@@ -28,16 +28,19 @@ export interface RedisLeasesDeps {
 }
 
 const TICKS_PER_RENEWAL = 6;
+/** How often what is listed as unfinished is seen to be listed, in renewals. */
+const RENEWALS_PER_LISTING = 3;
 
 export class RedisLeases implements Leases {
   readonly #deps: RedisLeasesDeps;
   readonly #tickMs: number;
   readonly #timer: NodeJS.Timeout;
+  #ticks = 0;
 
   constructor(deps: RedisLeasesDeps) {
     this.#deps = deps;
     this.#tickMs = deps.times.renewMs / TICKS_PER_RENEWAL;
-    this.#timer = setInterval(() => void this.#renewDue(), this.#tickMs).unref();
+    this.#timer = setInterval(() => this.#tick(), this.#tickMs).unref();
   }
 
   async claim(sessionId: string): Promise<Lease | undefined> {
@@ -61,11 +64,19 @@ export class RedisLeases implements Leases {
       give();
       return undefined;
     }
-    const [head, epoch, isStored] = reply as [number, string, number];
+    const [head, epoch, isStored, wasGivenBack] = reply as [number, string, number, number];
     if (hold.token === token) {
-      Object.assign(hold, { head, isStored: isStored === 1, isClaimed: true, hasFailed: false, provenAt: askedAt });
+      Object.assign(hold, {
+        head,
+        sent: head,
+        acked: head,
+        isStored: isStored === 1,
+        isClaimed: true,
+        hasFailed: false,
+      });
+      this.#prove(hold, askedAt);
     }
-    return { token, epoch };
+    return { token, epoch, wasGivenBack: wasGivenBack === 1 };
   }
 
   async release(sessionId: string, { token }: Lease): Promise<void> {
@@ -111,9 +122,23 @@ export class RedisLeases implements Leases {
     if (failed.length > 0) logger?.warn('leases were not given back; they lapse', { count: failed.length });
   }
 
-  /** Whether the lease may be another's by now, whatever Redis would say. */
-  hasLapsed({ isClaimed, provenAt }: SessionHold): boolean {
-    return isClaimed && performance.now() - provenAt >= this.#deps.times.leaseMs;
+  #prove(hold: SessionHold, askedAt: number): void {
+    hold.provenAt = Math.max(hold.provenAt, askedAt);
+    hold.lapsesAt = hold.provenAt + this.#deps.times.leaseMs;
+  }
+
+  #tick(): void {
+    void this.#renewDue();
+    this.#ticks += 1;
+    if (this.#ticks % (TICKS_PER_RENEWAL * RENEWALS_PER_LISTING) === 0) void this.#listAgain();
+  }
+
+  /** The list is under another tag than the sessions: it may have lost what they have. */
+  async #listAgain(): Promise<void> {
+    const { holds, unfinished } = this.#deps;
+    const running = holds.all.filter(({ listed }) => listed !== undefined).map(({ sessionId }) => sessionId);
+    // What fails is done the next time.
+    await unfinished.keep(running).catch(() => undefined);
   }
 
   async #renewDue(): Promise<void> {
@@ -121,7 +146,7 @@ export class RedisLeases implements Leases {
     const askedAt = performance.now();
     const due: SessionHold[] = [];
     for (const hold of holds.all) {
-      if (this.hasLapsed(hold)) {
+      if (hasLapsed(hold)) {
         logger?.warn('a lease could not be renewed in time', { session_id: hold.sessionId });
         holds.lose(hold);
       } else if (hold.isClaimed && !hold.isRenewing && askedAt - hold.provenAt >= times.renewMs - this.#tickMs) {
@@ -131,9 +156,9 @@ export class RedisLeases implements Leases {
     }
     if (due.length === 0) return;
     const tokens = due.map(({ token }) => token);
-    const calls = due.map(({ sessionId }, n) => ({
+    const calls = due.map(({ sessionId, acked, sent }, n) => ({
       keys: [keys.session(sessionId)] as const,
-      args: [tokens[n] ?? '', times.leaseMs],
+      args: [tokens[n] ?? '', times.leaseMs, acked, sent],
     }));
     const outcomes = await door.redis.runAll('lease-renew', calls);
     for (const [n, hold] of due.entries()) {
@@ -141,7 +166,7 @@ export class RedisLeases implements Leases {
       const outcome = outcomes[n];
       // Released or claimed again meanwhile: what was asked is no longer about this lease.
       if (hold.token !== tokens[n] || !outcome || outcome.error !== undefined) continue;
-      if ((outcome as { reply: unknown }).reply === 1) hold.provenAt = Math.max(hold.provenAt, askedAt);
+      if ((outcome as { reply: unknown }).reply === 1) this.#prove(hold, askedAt);
       else holds.lose(hold);
     }
   }

@@ -34,6 +34,10 @@ export interface RedisStore {
   readonly tail: LogTail;
   /** Another one at each start. */
   readonly nodeId: string;
+  /** For how long appends have been waiting for Redis, in milliseconds; 0 where none waits. */
+  readonly stalledMs: number;
+  /** From now on what Redis does not answer is not sent again. */
+  hurry(): void;
   /** Flushes what is pending and gives the leases back. Calling it again is harmless. */
   close(): Promise<void>;
 }
@@ -42,7 +46,7 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
   const nodeId = randomUUID();
   const door = new StoreDoor(redis);
   const holds = new SessionHolds((id) => redis.laneOf(keys.session(id)));
-  const queue = new AppendQueue(redis, holds);
+  const queue = new AppendQueue(redis, holds, logger);
   const unfinished = new UnfinishedList(door);
   const members = new MemberLists(door);
   const ownerAnswers = new OwnerAnswers(door);
@@ -50,6 +54,7 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
   const tail = new RedisLogTail(door);
   const finish = async (): Promise<void> => {
     door.close();
+    queue.close();
     await Promise.all(holds.all.map((hold) => queue.settled(hold)));
     await leases.close();
     tail.close();
@@ -60,7 +65,7 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
     return closing;
   };
   return {
-    log: new RedisEventLog({ door, holds, queue, leases, unfinished, members, ownerAnswers }),
+    log: new RedisEventLog({ door, holds, queue, unfinished, members, ownerAnswers }),
     sessions: new RedisSessionStore({
       door,
       holds,
@@ -73,6 +78,10 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
     leases,
     tail,
     nodeId,
+    get stalledMs() {
+      return queue.stalledMs;
+    },
+    hurry: () => queue.close(),
     close,
   };
 }

@@ -34,7 +34,8 @@ export type Script =
   | 'session-create'
   | 'session-remove'
   | 'unfinished-add'
-  | 'unfinished-drop';
+  | 'unfinished-drop'
+  | 'unfinished-keep';
 
 interface ScriptText {
   readonly text: string;

@@ -9,18 +9,27 @@ export interface SessionHold {
   isClaimed: boolean;
   /** Whether there is such a session. */
   isStored: boolean;
-  /** The seq of the last record that was queued. */
+  /** The seq of the last record that was queued, that was sent, and that Redis said it has. */
   head: number;
+  sent: number;
+  acked: number;
   /** Something of it was refused or lost: nothing is taken until it is claimed again. */
   hasFailed: boolean;
   /** When the last claim or renewal that was granted was asked for; of the clock that never goes back. */
   provenAt: number;
+  /** When the lease may be another's, whatever Redis would say; of the same clock. */
+  lapsesAt: number;
+  /** The lease is known to be another's, or was given up. */
+  isLost: boolean;
   isRenewing: boolean;
   /** When the session was listed as unfinished, as far as it was done here; while it is being done, a promise. */
   listed: Promise<string> | undefined;
   /** Who its members are by the last append that was queued and changed them. */
   memberIds: readonly string[] | undefined;
 }
+
+/** Whether the lease may be another's by now, whatever Redis would say. */
+export const hasLapsed = ({ isClaimed, lapsesAt }: SessionHold): boolean => isClaimed && performance.now() >= lapsesAt;
 
 export class SessionHolds {
   readonly #holds = new Map<string, SessionHold>();
@@ -50,8 +59,12 @@ export class SessionHolds {
         isClaimed: false,
         isStored: false,
         head: 0,
+        sent: 0,
+        acked: 0,
         hasFailed: false,
         provenAt: 0,
+        lapsesAt: 0,
+        isLost: false,
         isRenewing: false,
         listed: undefined,
         memberIds: undefined,
@@ -73,6 +86,7 @@ export class SessionHolds {
   lose(hold: SessionHold): void {
     if (this.#holds.get(hold.sessionId) !== hold) return;
     this.drop(hold);
+    hold.isLost = true;
     for (const listener of this.#listeners) listener(hold.sessionId);
   }
 

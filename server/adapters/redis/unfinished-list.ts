@@ -21,6 +21,12 @@ export class UnfinishedList {
     return String(await this.#door.run('unfinished-add', [keys.unfinished], [sessionId]));
   }
 
+  /** Lists those again that a failover took off. */
+  async keep(sessionIds: readonly string[]): Promise<void> {
+    for (let at = 0; at < sessionIds.length; at += ROWS_AT_ONCE)
+      await this.#door.run('unfinished-keep', [keys.unfinished], sessionIds.slice(at, at + ROWS_AT_ONCE));
+  }
+
   /** Takes it off, unless it was listed again. */
   async drop(sessionId: string, listedAt: string): Promise<void> {
     await this.#door.run('unfinished-drop', [keys.unfinished], [sessionId, listedAt, 0]);

@@ -175,7 +175,7 @@ export class World {
     if (state.seq !== this.state.seq) throw new Error('the fold does not reach the head');
     this.state = state;
     this.effects.length = 0;
-    this.input({ type: 'recover' });
+    this.input({ type: 'recover', cause: 'lost' });
   }
 
   checkpoint(): void {

@@ -5,7 +5,7 @@
 -- ARGV[4]  how long it lives, milliseconds
 -- ARGV[5]  the epoch that begins where the log was written in another history of Redis
 -- ARGV[6]  channel that is told that the lease changed
--- Returns  { head; epoch; 1 where there is such a session, else 0 }, or nothing
+-- Returns  { head; epoch; 1 where there is such a session, else 0; 1 where the holder before gave it back }, or nothing
 local kept = redis.call('HMGET', KEYS[1], 'token', 'node', 'until', 'history', 'epoch', 'head', 'created')
 local now = now_ms()
 if kept[1] and kept[2] ~= ARGV[3] and tonumber(kept[3]) > now then
@@ -23,4 +23,4 @@ if not kept[7] then
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
 redis.call('PUBLISH', ARGV[6], '')
-return { tonumber(kept[6] or 0), epoch, kept[7] and 1 or 0 }
+return { tonumber(kept[6] or 0), epoch, kept[7] and 1 or 0, kept[1] and 0 or 1 }

@@ -14,23 +14,30 @@
 -- ARGV[9]  how many events; after it for each: seq, type, turn, JSON
 -- ARGV[…]  how many answers; after it for each: field, when accepted, JSON
 -- ARGV[…]  where the row changes: status, 1 where unfinished, when updated, JSON, members as JSON or empty
--- Returns  'ok', or what is in the way: 'lease_lost', 'missing', 'history' (this Redis began a new one), 'head'
-local kept = redis.call('HMGET', KEYS[1], 'token', 'created', 'history', 'head')
+-- Returns  'ok', also where this very call was done before, or what is in the way: 'lease_lost', 'missing', 'head',
+--          'history' (this Redis began a new one after the lease had lapsed)
+local kept = redis.call('HMGET', KEYS[1], 'token', 'created', 'history', 'head', 'until')
 if kept[1] ~= ARGV[2] then
   return 'lease_lost'
 end
 if not kept[2] then
   return 'missing'
 end
-if kept[3] ~= string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') then
-  return 'history'
-end
-if kept[4] ~= ARGV[3] then
+local is_done = kept[4] == ARGV[4] and ARGV[3] ~= ARGV[4]
+if kept[4] ~= ARGV[3] and not is_done then
   return 'head'
+end
+-- Only the holder writes, so a log that ends where its holder says has all that it wrote: in whatever history.
+local history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
+if kept[3] ~= history and tonumber(kept[5]) <= now_ms() then
+  return 'history'
 end
 
 -- The first write is one that full memory refuses, so that it refuses all.
-redis.call('HSET', KEYS[1], 'head', ARGV[4])
+redis.call('HSET', KEYS[1], 'head', ARGV[4], 'history', history)
+if is_done then
+  return 'ok'
+end
 if ARGV[3] ~= ARGV[4] then
   redis.call('PUBLISH', ARGV[8], ARGV[4])
 end
