@@ -116,8 +116,11 @@ export class SessionFollower {
       const read = await this.#deps.tail.read(this.#state.sessionId, this.#seq);
       if (this.#isOver) return;
       if (!read) return this.#endDeleted();
-      if (read.epoch !== this.#state.epoch || read.upTo < this.#seq)
+      const isShort = read.upTo < this.#seq;
+      if (read.epoch !== this.#state.epoch || (isShort && !read.owner))
         return this.#end(() => this.feed.reset(read.epoch));
+      // Its owner will find that the tail is lost, and begin another epoch.
+      if (isShort) return;
       this.#take(read);
       if (read.isWhole) return;
     }

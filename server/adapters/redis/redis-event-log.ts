@@ -13,6 +13,7 @@ import {
 import { type AnswerKey, fromAnswerJson, toAnswerField } from './answer-json.js';
 import type { AppendQueue } from './append-queue.js';
 import { unpackDeltas } from './delta-pack.js';
+import type { DeltaTrims } from './delta-trims.js';
 import { keys } from './keys.js';
 import { type Entry, seqOf, toStoredEvent } from './log-entries.js';
 import type { MemberLists } from './member-lists.js';
@@ -26,6 +27,7 @@ export interface RedisEventLogDeps {
   readonly door: StoreDoor;
   readonly holds: SessionHolds;
   readonly queue: AppendQueue;
+  readonly trims: DeltaTrims;
   readonly unfinished: UnfinishedList;
   readonly members: MemberLists;
   readonly ownerAnswers: OwnerAnswers;
@@ -38,8 +40,6 @@ export class RedisEventLog implements EventLog {
   /** Sessions have epochs of their own here, which their leases name. */
   readonly epoch = 'e0';
   readonly #deps: RedisEventLogDeps;
-  /** What is being trimmed, so that a reading comes after it. */
-  readonly #trims = new Map<string, Promise<unknown>>();
 
   constructor(deps: RedisEventLogDeps) {
     this.#deps = deps;
@@ -102,7 +102,7 @@ export class RedisEventLog implements EventLog {
   }
 
   async readDeltas(sessionId: string, afterSeq: number): Promise<readonly DeltaRecord[]> {
-    await this.#trims.get(sessionId);
+    await this.#deps.trims.flush([sessionId]);
     const deltas: DeltaRecord[] = [];
     let from = afterSeq;
     for (;;) {
@@ -117,16 +117,7 @@ export class RedisEventLog implements EventLog {
   }
 
   trimDeltas(sessionId: string, upToSeq: number): void {
-    const { door, holds } = this.#deps;
-    const token = holds.find(sessionId)?.token;
-    if (token === undefined) return;
-    const trim: Promise<unknown> = door
-      .run('log-trim', [keys.session(sessionId), keys.deltas(sessionId)], [token, upToSeq + 1])
-      .catch(() => undefined)
-      .finally(() => {
-        if (this.#trims.get(sessionId) === trim) this.#trims.delete(sessionId);
-      });
-    this.#trims.set(sessionId, trim);
+    if (this.#deps.holds.find(sessionId)?.token !== undefined) this.#deps.trims.add(sessionId, upToSeq);
   }
 
   async findAnswer(key: AnswerKey): Promise<CommandAnswer | undefined> {

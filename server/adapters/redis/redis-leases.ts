@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Lease, Leases } from '../../ports/lease.js';
 import type { Logger } from '../../ports/logger.js';
 import type { AppendQueue } from './append-queue.js';
+import type { DeltaTrims } from './delta-trims.js';
 import { keys } from './keys.js';
 import { hasLapsed, type SessionHold, type SessionHolds } from './session-holds.js';
 import type { StoreDoor } from './store-door.js';
@@ -21,6 +22,7 @@ export interface RedisLeasesDeps {
   readonly door: StoreDoor;
   readonly holds: SessionHolds;
   readonly queue: AppendQueue;
+  readonly trims: DeltaTrims;
   readonly unfinished: UnfinishedList;
   readonly nodeId: string;
   readonly times: LeaseTimes;
@@ -80,11 +82,12 @@ export class RedisLeases implements Leases {
   }
 
   async release(sessionId: string, { token }: Lease): Promise<void> {
-    const { door, holds, queue } = this.#deps;
+    const { door, holds, queue, trims } = this.#deps;
     const hold = holds.find(sessionId);
     if (hold?.token !== token) return;
+    const trimmed = trims.flush([sessionId]);
     holds.drop(hold);
-    await queue.settled(hold);
+    await Promise.all([queue.settled(hold), trimmed]);
     await door.run('lease-release', [keys.session(sessionId)], releaseArgs(sessionId, token));
   }
 

@@ -6,6 +6,7 @@ import type { LogTail } from '../../ports/log-tail.js';
 import type { Logger } from '../../ports/logger.js';
 import type { SessionStore } from '../../ports/session-store.js';
 import { AppendQueue } from './append-queue.js';
+import { DeltaTrims } from './delta-trims.js';
 import { keys } from './keys.js';
 import { OwnerAnswers } from './owner-answers.js';
 import type { RedisConnection } from './redis-connection.js';
@@ -47,15 +48,17 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
   const door = new StoreDoor(redis);
   const holds = new SessionHolds((id) => redis.laneOf(keys.session(id)));
   const queue = new AppendQueue(redis, holds, logger);
+  const trims = new DeltaTrims(door, holds);
   const unfinished = new UnfinishedList(door);
   const members = new MemberLists(door);
   const ownerAnswers = new OwnerAnswers(door);
-  const leases = new RedisLeases({ door, holds, queue, unfinished, nodeId, times, logger });
+  const leases = new RedisLeases({ door, holds, queue, trims, unfinished, nodeId, times, logger });
   const tail = new RedisLogTail(door);
   const finish = async (): Promise<void> => {
     door.close();
     queue.close();
     await Promise.all(holds.all.map((hold) => queue.settled(hold)));
+    await trims.close();
     await leases.close();
     tail.close();
   };
@@ -65,7 +68,7 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
     return closing;
   };
   return {
-    log: new RedisEventLog({ door, holds, queue, unfinished, members, ownerAnswers }),
+    log: new RedisEventLog({ door, holds, queue, trims, unfinished, members, ownerAnswers }),
     sessions: new RedisSessionStore({
       door,
       holds,
