@@ -30,6 +30,7 @@ import { BudgetGate } from './budget-gate.js';
 import type { Directory } from './directory.js';
 import { Followers } from './followers.js';
 import { InboxDesk } from './inbox-desk.js';
+import { LateTrims } from './late-trims.js';
 import { NodeWatch } from './node-watch.js';
 import { createPromptCounter } from './prompt-counter.js';
 import { RemoteConnections } from './remote-connections.js';
@@ -102,8 +103,9 @@ const isRunning = ({ turn }: SessionState): boolean => turn !== undefined && tur
 const CANNOT_TELL = 'the store can’t say who was revoked, so no tool may run';
 
 export function createSessionRoom(deps: RoomDeps): SessionRoom {
-  const { log, sessions, leases, ledger, model, tools, validator, clock, newId, logger, directory, audit, nodes } =
-    deps;
+  const { sessions, leases, ledger, model, tools, validator, clock, newId, logger, directory, audit, nodes } = deps;
+  const trims = nodes && new LateTrims(deps.log, clock);
+  const log = trims?.log ?? deps.log;
   let { policy } = deps;
   let draining = false;
   let { budgets } = deps;
@@ -310,6 +312,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
       admission.close();
       watch?.close();
       followers?.close();
+      trims?.close();
       await registry.close();
     },
   };
