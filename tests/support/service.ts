@@ -42,11 +42,18 @@ const toTarget = ({ url }: { readonly url: string }): Target => {
 const toWsUrl = (url: string): string => `${url.replace(/^http/, 'ws')}/v1/ws`;
 
 /** The built server: processes of their own. */
-export async function startService(options: BlackboxOptions = {}): Promise<ProcessService> {
-  if (NODES === 1) return startBlackbox(options);
+export const startService = (options: BlackboxOptions = {}): Promise<ProcessService> =>
+  NODES === 1 ? startBlackbox(options) : startNodes(NODES, options);
+
+export interface Nodes extends ProcessService {
+  readonly nodes: readonly BlackboxServer[];
+}
+
+/** So many processes on a Redis of their own, behind one address and each under its own. */
+export async function startNodes(count: number, options: BlackboxOptions = {}): Promise<Nodes> {
   const redis = await startRedis();
   const nodes = Array.from(
-    { length: NODES },
+    { length: count },
     () => new BlackboxServer({ ...options, env: { ...options.env, ...nodeEnv(redis) } }),
   );
   const start = async (): Promise<void> => {
@@ -55,6 +62,7 @@ export async function startService(options: BlackboxOptions = {}): Promise<Proce
   await start();
   const front = await startRoundRobin(() => nodes.map(toTarget));
   return {
+    nodes,
     url: front.url,
     wsUrl: toWsUrl(front.url),
     get pids() {
