@@ -1,6 +1,6 @@
 /** What must leave a trace, seen from outside: refusals of every wire, and client tool calls. */
 import type { AuditRecord } from '../../protocol/index.js';
-import { startTestServer, type TestServer } from '../../server/testing.js';
+import { type Service, startTestService } from '../support/service.js';
 import { bearerOf, IDENTITY_ENV, tokenFor } from '../support/attack-identity.js';
 import { callHttp } from '../support/blackbox-http.js';
 import { WsRecorder } from '../support/ws-recorder.js';
@@ -9,10 +9,10 @@ import { ManualClock } from '../transports/support/manual-clock.js';
 
 const clock = new ManualClock();
 const boss = { sub: 'boss', roles: ['admin'] };
-let server: TestServer;
+let server: Service;
 beforeAll(async () => {
   clock.advance(Date.now() - clock.now());
-  server = await startTestServer({
+  server = await startTestService({
     clock,
     env: { ...IDENTITY_ENV, MIDSTREAM_TRUSTED_PROXIES: '127.0.0.1' },
     config: {
@@ -36,7 +36,7 @@ beforeAll(async () => {
     },
   });
 });
-afterAll(() => server.stop());
+afterAll(() => server.dispose());
 
 const auditOf = async (query: string): Promise<AuditRecord[]> =>
   (await callHttp(server.url, 'GET', `/v1/audit?limit=1000&${query}`, undefined, bearerOf(boss))).body.data;

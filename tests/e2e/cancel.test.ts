@@ -9,7 +9,8 @@ import {
   type Upstream,
 } from '../support/upstream/index.js';
 import { createRandom, type Random } from '../core/support/random.js';
-import { type BlackboxServer, PRIVATE, startBlackbox, within } from '../support/blackbox-server.js';
+import { PRIVATE, within } from '../support/blackbox-server.js';
+import { type Service, startService } from '../support/service.js';
 import { callHttp } from '../support/blackbox-http.js';
 import { startToolServer, type ToolServer } from '../support/blackbox-tools.js';
 import type { WsRecorder } from '../support/ws-recorder.js';
@@ -22,7 +23,7 @@ const CLOSED_WITHIN_MS = 1_000;
 
 let upstream: Upstream;
 let tools: ToolServer;
-let server: BlackboxServer;
+let server: Service;
 const watchers = new Watchers(() => server.wsUrl);
 /** What is answered to the request whose last `case-…` is this. */
 const replies = new Map<string, (request: RecordedRequest) => Reply>();
@@ -34,7 +35,7 @@ const caseOf = ({ body }: RecordedRequest): string =>
 
 beforeAll(async () => {
   [upstream, tools] = await Promise.all([startUpstream(), startToolServer()]);
-  server = await startBlackbox({
+  server = await startService({
     upstream,
     config: {
       tools: [tools.toolConfig('search_filings'), tools.toolConfig('send_mail')],

@@ -1,18 +1,19 @@
 /** Commands: answered once, carried out once, over any wire and across a restart; in the order in which they were sent. */
 import { manualReply, startUpstream, textReply, type Upstream } from '../support/upstream/index.js';
-import { type BlackboxServer, PRIVATE, startBlackbox } from '../support/blackbox-server.js';
+import { PRIVATE } from '../support/blackbox-server.js';
+import { type Service, startService } from '../support/service.js';
 import { callHttp } from '../support/blackbox-http.js';
 import { Watchers } from '../support/ws-watchers.js';
 
 let upstream: Upstream;
-let server: BlackboxServer;
+let server: Service;
 const watchers = new Watchers(() => server.wsUrl);
 const post = (path: string, body: unknown, headers?: Record<string, string>) =>
   callHttp(server.url, 'POST', path, body, headers);
 
 beforeAll(async () => {
   upstream = await startUpstream();
-  server = await startBlackbox({ upstream });
+  server = await startService({ upstream });
 });
 
 afterEach(async () => {

@@ -1,6 +1,6 @@
 /** A model that was turned: it asks for names that every object has, huge inputs, and hopes for an approver who edits. */
 import type { AuditRecord, LoggedEvent } from '../../protocol/index.js';
-import { startTestServer, type TestServer } from '../../server/testing.js';
+import { type Service, startTestService } from '../support/service.js';
 import { callHttp } from '../support/blackbox-http.js';
 import { WsRecorder } from '../support/ws-recorder.js';
 
@@ -24,9 +24,9 @@ const obeying = (message: string, ...calls: object[]) => ({
 /** Deeper and longer than anybody means. */
 const deep = (levels: number): object => (levels === 0 ? {} : { a: deep(levels - 1) });
 
-let server: TestServer;
+let server: Service;
 beforeAll(async () => {
-  server = await startTestServer({
+  server = await startTestService({
     tools: [tool('search'), tool('send_mail'), tool('note')],
     config: {
       agents: { default: { tools: ['*'], max_tokens: 60_000 } },
@@ -67,7 +67,7 @@ beforeAll(async () => {
   });
 });
 beforeEach(() => void ran.splice(0));
-afterAll(() => server.stop());
+afterAll(() => server.dispose());
 
 async function auditOf(turnId: string): Promise<AuditRecord[]> {
   const { body } = await callHttp(server.url, 'GET', '/v1/audit?limit=1000');

@@ -147,6 +147,18 @@ describe('a turn of another server', () => {
     await expectSameAsLog(resumed, b, sessionId, 1);
   });
 
+  it('[LOG-5] is watched with every delta, also where a block is complete at once', async () => {
+    const said = 'All of it in one write';
+    upstream.script(() => ({ blocks: [{ type: 'text', text: said }], packing: 'one_write' }));
+    const { onA, onB, sessionId } = await openBoth();
+    await onB.attach(sessionId);
+    for (let turn = 1; turn <= 20; turn += 1) {
+      const { result } = await onA.prompt(sessionId, 'Say it.');
+      await onB.event('turn.ended', { turnId: result.turn_id });
+      expect(textOf(onB)).toBe(said.repeat(turn));
+    }
+  });
+
   it('[CAN-1] [CAN-2] is cancelled: the model’s connection is closed before the reply', async () => {
     const { onA, onB, sessionId, reply, turnId } = await stream();
     const { result, applied_at_seq = 0 } = await onB.accepted({ type: 'user.interrupt', session_id: sessionId });

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SignJWT } from 'jose';
 import { callHttp, type HttpAnswer } from '../support/blackbox-http.js';
-import { type BlackboxServer, PRIVATE, startBlackbox } from '../support/blackbox-server.js';
+import { PRIVATE } from '../support/blackbox-server.js';
+import { type Service, startService } from '../support/service.js';
 import { AUDIENCE, ISSUER } from '../support/issuer.js';
 import { WsRecorder } from '../support/ws-recorder.js';
 
@@ -15,14 +16,14 @@ const script = {
 };
 const tools = [{ name: 'edit_note', description: 'Edits', input_schema: { type: 'object' as const } }];
 
-let server: BlackboxServer;
+let server: Service;
 const directory = mkdtempSync(join(tmpdir(), 'midstream-members-'));
 const recorders: WsRecorder[] = [];
 
 beforeAll(async () => {
   const path = join(directory, 'script.json');
   writeFileSync(path, JSON.stringify(script));
-  server = await startBlackbox({
+  server = await startService({
     config: {
       client_tools: ['edit_*'],
       roles: { analyst: { tools: { allow: ['edit_*'] }, models: ['*'], approve: ['*'] } },

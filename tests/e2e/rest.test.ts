@@ -3,12 +3,13 @@ import { connect } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { manualReply, startUpstream, textReply, type Upstream } from '../support/upstream/index.js';
 import { SseReader } from '../transports/support/sse-reader.js';
-import { type BlackboxServer, PRIVATE, startBlackbox, within } from '../support/blackbox-server.js';
+import { PRIVATE, within } from '../support/blackbox-server.js';
+import { NODES, type Service, startService } from '../support/service.js';
 import { callHttp } from '../support/blackbox-http.js';
 import { Watchers } from '../support/ws-watchers.js';
 
 let upstream: Upstream;
-let server: BlackboxServer;
+let server: Service;
 const watchers = new Watchers(() => server.wsUrl);
 const get = (path: string, headers?: Record<string, string>) => callHttp(server.url, 'GET', path, undefined, headers);
 const post = (path: string, body: unknown, headers?: Record<string, string>) =>
@@ -25,7 +26,7 @@ const chatStream = (body: object, init: RequestInit = {}) =>
 
 beforeAll(async () => {
   upstream = await startUpstream();
-  server = await startBlackbox({ upstream });
+  server = await startService({ upstream });
 });
 
 beforeEach(() => upstream.script(() => textReply(`Hello ${PRIVATE} there`)));
@@ -258,10 +259,12 @@ describe('chat', () => {
       { event: 'done', data: { stop_reason: 'error' } },
     ]);
     expect(events.at(-1)?.data).toMatchObject({ status: 'failed' });
-    expect((await get('/ready')).status).toBe(503);
-    upstream.script([textReply('The key is mended.')]);
-    await post('/v1/chat', { message: PRIVATE, stream: false });
-    expect((await get('/ready')).status).toBe(200);
+    const readyOfEach = async () =>
+      (await Promise.all(Array.from({ length: NODES }, () => get('/ready')))).map((ready) => ready.status);
+    expect(await readyOfEach()).toContain(503);
+    upstream.script(() => textReply('The key is mended.'));
+    for (let node = 0; node < NODES; node += 1) await post('/v1/chat', { message: PRIVATE, stream: false });
+    expect(new Set(await readyOfEach())).toEqual(new Set([200]));
   });
 });
 
@@ -277,7 +280,9 @@ describe('the rest', () => {
     expect((await get('/health')).body).toMatchObject({ status: 'healthy', active_sessions: expect.any(Number) });
     const ready = await get('/ready');
     expect([ready.status, ready.body.status]).toEqual([200, 'ready']);
-    expect(Object.keys(ready.body.checks)).toEqual(expect.arrayContaining(['store', 'upstream', 'drain']));
+    expect(Object.keys(ready.body.checks)).toEqual(
+      expect.arrayContaining([NODES === 1 ? 'store' : 'redis', 'upstream', 'drain']),
+    );
   });
 
   it.each<[string, string, unknown, number, string]>([

@@ -3,7 +3,8 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { manualReply, startUpstream, textReply, type Upstream } from '../support/upstream/index.js';
 import { createRandom } from '../core/support/random.js';
-import { type BlackboxServer, PRIVATE, startBlackbox, within } from '../support/blackbox-server.js';
+import { PRIVATE, within } from '../support/blackbox-server.js';
+import { type ProcessService, startService } from '../support/service.js';
 import type { Frame, WsRecorder } from '../support/ws-recorder.js';
 import { WsTranscript } from '../support/ws-transcript.js';
 import { Watchers } from '../support/ws-watchers.js';
@@ -13,12 +14,12 @@ const CLIENTS = 6;
 const ROUNDS = process.env['MIDSTREAM_TEST_LONG'] === '1' ? 20 : 3;
 
 let upstream: Upstream;
-let server: BlackboxServer;
+let server: ProcessService;
 const watchers = new Watchers(() => server.wsUrl);
 
 beforeAll(async () => {
   upstream = await startUpstream();
-  server = await startBlackbox({ upstream });
+  server = await startService({ upstream });
 });
 
 afterEach(async () => {
@@ -155,17 +156,21 @@ describe('a client that stops reading', () => {
   const SLOW = 12;
   const DELTA = 'z'.repeat(4_096);
   const memoryOf = async (): Promise<number> => {
-    const { stdout } = await promisify(execFile)('ps', ['-o', 'rss=', '-p', String(server.pid)]);
-    return Number(stdout) * 1_024;
+    const { stdout } = await promisify(execFile)('ps', ['-o', 'rss=', '-p', server.pids.join()]);
+    const kib = stdout.trim().split('\n').map(Number);
+    return kib.reduce((sum, one) => sum + one) * 1_024;
   };
 
   it('[LOG-6] delays nobody, costs no memory to speak of, and gets merged deltas when it reads again', async () => {
     const much = { blocks: [{ type: 'text' as const, text: DELTA, repeat: BYTES / DELTA.length }] };
     upstream.script([much, much, textReply('After.')]);
     const slowOnes = await Promise.all(Array.from({ length: SLOW }, () => watchers.connect()));
-    const fast = await watchers.connect();
-    // The same stream first, watched by one: so much the process grows by itself.
-    await watchers.turn(fast, await fast.openSession(), PRIVATE);
+    const [fast, elsewhere] = await watchers.connectMany(2);
+    // The same stream first, watched by one on each node: so much the processes grow by themselves.
+    const first = await fast.openSession();
+    await elsewhere.attach(first);
+    await watchers.turn(fast, first, PRIVATE);
+    await elsewhere.event('turn.ended', { sessionId: first });
     const sessionId = await fast.openSession();
     for (const slow of slowOnes) {
       await slow.attach(sessionId);

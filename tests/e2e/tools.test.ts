@@ -7,13 +7,14 @@ import {
   textReply,
   type Upstream,
 } from '../support/upstream/index.js';
-import { type BlackboxServer, PRIVATE, startBlackbox } from '../support/blackbox-server.js';
+import { PRIVATE } from '../support/blackbox-server.js';
+import { type Service, startService } from '../support/service.js';
 import { startToolServer, type ToolServer } from '../support/blackbox-tools.js';
 import { Watchers } from '../support/ws-watchers.js';
 
 let upstream: Upstream;
 let tools: ToolServer;
-let server: BlackboxServer;
+let server: Service;
 const watchers = new Watchers(() => server.wsUrl);
 
 const EDIT = {
@@ -25,7 +26,7 @@ const EDIT = {
 
 beforeAll(async () => {
   [upstream, tools] = await Promise.all([startUpstream(), startToolServer()]);
-  server = await startBlackbox({
+  server = await startService({
     upstream,
     env: { FILINGS_KEY: `key-${PRIVATE}` },
     config: {

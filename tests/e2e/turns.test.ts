@@ -1,15 +1,16 @@
 /** Turns over a real WebSocket against the built server: prompts, streams, the queue, steering, order. */
 import { manualReply, startUpstream, textReply, type Upstream } from '../support/upstream/index.js';
-import { type BlackboxServer, PRIVATE, startBlackbox } from '../support/blackbox-server.js';
+import { PRIVATE } from '../support/blackbox-server.js';
+import { type Service, startService } from '../support/service.js';
 import { Watchers } from '../support/ws-watchers.js';
 
 let upstream: Upstream;
-let server: BlackboxServer;
+let server: Service;
 const watchers = new Watchers(() => server.wsUrl);
 
 beforeAll(async () => {
   upstream = await startUpstream();
-  server = await startBlackbox({ upstream });
+  server = await startService({ upstream });
 });
 
 afterEach(async () => {

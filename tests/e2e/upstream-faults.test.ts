@@ -1,16 +1,17 @@
 /** What a failing model looks like on the wire: a typed end, what was produced kept, and a session that goes on. */
 import { type Reply, startUpstream, textReply, type Upstream } from '../support/upstream/index.js';
-import { type BlackboxServer, PRIVATE, startBlackbox } from '../support/blackbox-server.js';
+import { PRIVATE } from '../support/blackbox-server.js';
+import { type Service, startService } from '../support/service.js';
 import type { WsRecorder } from '../support/ws-recorder.js';
 import { Watchers } from '../support/ws-watchers.js';
 
 let upstream: Upstream;
-let server: BlackboxServer;
+let server: Service;
 const watchers = new Watchers(() => server.wsUrl);
 
 beforeAll(async () => {
   upstream = await startUpstream();
-  server = await startBlackbox({
+  server = await startService({
     upstream,
     config: {
       limits: {
@@ -187,7 +188,7 @@ describe('a failure in the middle of an answer', () => {
 });
 
 it('answers a wire that isn’t there with an error that can be tried again', async () => {
-  const lonely = await startBlackbox({
+  const lonely = await startService({
     upstream: { baseURL: 'http://127.0.0.1:9' },
     config: { limits: { upstream_attempts: 1 } },
   });

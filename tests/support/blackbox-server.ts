@@ -69,7 +69,6 @@ export class BlackboxServer {
       MIDSTREAM_CONFIG: configPath,
       MIDSTREAM_FSYNC: 'off',
       ...model,
-      ...(process.env['MIDSTREAM_TEST_REDIS'] && { REDIS_URL: process.env['MIDSTREAM_TEST_REDIS'] }),
       ...options.env,
     };
   }
@@ -84,6 +83,10 @@ export class BlackboxServer {
 
   get pid(): number {
     return this.#child?.pid ?? 0;
+  }
+
+  get pids(): readonly number[] {
+    return [this.pid];
   }
 
   get stdout(): string {

@@ -1,54 +1,58 @@
-/** Deltas that are completed, on their way out: kept a moment longer for who follows on another node, and trimmed together. */
+/** Deltas of completed blocks, kept in the log for a while for those who watch on other nodes, and trimmed together (LOG-5). */
 import { keys } from './keys.js';
 import type { SessionHolds } from './session-holds.js';
 import type { StoreDoor } from './store-door.js';
 
-interface Due {
-  readonly upToSeq: number;
-  readonly at: number;
-}
-
-/** How long a follower may be late and still get them (LOG-5), in milliseconds. */
-const KEPT_MS = 2_000;
-const LOOK_MS = 1_000;
+/** Deltas stay for one to two of these, in milliseconds: a node that was not woken looks after a second at the latest. */
+const ROUND_MS = 3_000;
 
 export class DeltaTrims {
   readonly #door: StoreDoor;
   readonly #holds: SessionHolds;
-  readonly #due = new Map<string, Due>();
-  readonly #timer: NodeJS.Timeout;
+  /** Up to which seq, by session: of this round, and of the one before. */
+  #young = new Map<string, number>();
+  #due = new Map<string, number>();
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(door: StoreDoor, holds: SessionHolds) {
     this.#door = door;
     this.#holds = holds;
-    this.#timer = setInterval(() => void this.#trimOld(), LOOK_MS).unref();
   }
 
-  /** What is to be trimmed already waits for its time no longer than before. */
   add(sessionId: string, upToSeq: number): void {
-    const at = this.#due.get(sessionId)?.at ?? performance.now();
-    this.#due.set(sessionId, { upToSeq, at });
+    this.#young.set(sessionId, upToSeq);
+    this.#timer ??= setTimeout(() => this.#turn(), ROUND_MS).unref();
   }
 
-  /** At once; never rejects: what stays is trimmed with the next ones. */
-  async flush(sessionIds: Iterable<string> = [...this.#due.keys()]): Promise<void> {
-    const calls = [...sessionIds].flatMap((sessionId) => {
-      const due = this.#due.get(sessionId);
-      const token = this.#holds.find(sessionId)?.token;
-      this.#due.delete(sessionId);
-      if (!due || token === undefined) return [];
-      return [{ keys: [keys.session(sessionId), keys.deltas(sessionId)] as const, args: [token, due.upToSeq + 1] }];
-    });
-    if (calls.length > 0) await this.#door.redis.runAll('log-trim', calls);
+  /** At once, while the lease is still held. Never rejects: what stays is trimmed with the next ones. */
+  async flush(sessionId: string): Promise<void> {
+    const upToSeq = this.#young.get(sessionId) ?? this.#due.get(sessionId);
+    this.#young.delete(sessionId);
+    this.#due.delete(sessionId);
+    if (upToSeq !== undefined) await this.#trim([[sessionId, upToSeq]]);
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#timer);
-    await this.flush();
+    clearTimeout(this.#timer);
+    const all = new Map([...this.#due, ...this.#young]);
+    this.#due.clear();
+    this.#young.clear();
+    await this.#trim(all);
   }
 
-  async #trimOld(): Promise<void> {
-    const until = performance.now() - KEPT_MS;
-    await this.flush([...this.#due].flatMap(([sessionId, { at }]) => (at <= until ? [sessionId] : [])));
+  #turn(): void {
+    void this.#trim(this.#due);
+    this.#due = this.#young;
+    this.#young = new Map();
+    this.#timer = this.#due.size > 0 ? setTimeout(() => this.#turn(), ROUND_MS).unref() : undefined;
+  }
+
+  async #trim(some: Iterable<readonly [sessionId: string, upToSeq: number]>): Promise<void> {
+    const calls = [...some].flatMap(([sessionId, upToSeq]) => {
+      const token = this.#holds.find(sessionId)?.token;
+      if (token === undefined) return [];
+      return [{ keys: [keys.session(sessionId), keys.deltas(sessionId)] as const, args: [token, upToSeq + 1] }];
+    });
+    if (calls.length > 0) await this.#door.redis.runAll('log-trim', calls);
   }
 }

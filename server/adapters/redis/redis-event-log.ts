@@ -102,7 +102,7 @@ export class RedisEventLog implements EventLog {
   }
 
   async readDeltas(sessionId: string, afterSeq: number): Promise<readonly DeltaRecord[]> {
-    await this.#deps.trims.flush([sessionId]);
+    await this.#deps.trims.flush(sessionId);
     const deltas: DeltaRecord[] = [];
     let from = afterSeq;
     for (;;) {

@@ -85,7 +85,7 @@ export class RedisLeases implements Leases {
     const { door, holds, queue, trims } = this.#deps;
     const hold = holds.find(sessionId);
     if (hold?.token !== token) return;
-    const trimmed = trims.flush([sessionId]);
+    const trimmed = trims.flush(sessionId);
     holds.drop(hold);
     await Promise.all([queue.settled(hold), trimmed]);
     await door.run('lease-release', [keys.session(sessionId)], releaseArgs(sessionId, token));
