@@ -131,7 +131,7 @@ function share({ check, close, ...own }: SessionStores, redis: RedisConnection, 
     seats: new RedisSeats(redis, logger),
     tickets: new RedisTickets(redis),
     directory: new RedisDirectory(redis, logger),
-    check: async () => ({ ...(await check()), redis: await checkStore(() => redis.ping(), redis.description) }),
+    check: async () => ({ ...(await check()), redis: await checkStore(() => redis.tryWrite(), redis.description) }),
     hurry: () => redis.endWithin(END_MS),
     async close() {
       await ledger.close();

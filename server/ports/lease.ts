@@ -4,6 +4,8 @@ export interface Lease {
   readonly token: string;
   /** The epoch of this session's log (LOG-7), where sessions have epochs of their own; else it is `EventLog.epoch`. */
   readonly epoch?: string;
+  /** Whether that epoch began with this claim, of a log that had another. */
+  readonly isEpochNew?: boolean;
 }
 
 export interface Leases {

@@ -26,6 +26,7 @@ const ENDS: readonly (readonly [says: string, range: readonly [from: number, to:
   ['with the limit', [0, 60_000]],
   ['with the last lease', [0, 10_000]],
   ['with it', [0, 30_000]],
+  ['10 s', [0, 10_000]],
   ['never: a field for each user that was seen and for each revocation, and about the last 10,000 changes', undefined],
 ];
 
@@ -154,6 +155,7 @@ it('each key is in the table with its type and its end, and each row of the tabl
   const events = [{ type: 'user.message', content: [{ type: 'text', text: 'hang' }] }];
   expect((await call('ada', `/v1/sessions/${made.body['id']}/events`, { events })).status).toBe(200);
   const { body: ticket } = await call('ada', '/v1/ws-tickets', undefined);
+  expect((await fetch(`${server.url}/ready`)).status).toBe(200);
   await walk();
   const client = await FrameClient.connect(server.wsUrl, { protocols: ['midstream.v1', `ticket.${ticket['ticket']}`] });
   await client.ofType('connection.ready');

@@ -51,8 +51,9 @@ export class RedisLeases implements Leases {
     // What the holder before had queued is written; the new one reads after it.
     await queue.settled(hold);
     const askedAt = performance.now();
+    const begun = newEpoch();
     const reply = await door
-      .run('lease-claim', [keys.session(sessionId)], [token, nodeId, times.leaseMs, newEpoch(), keys.bell(sessionId)])
+      .run('lease-claim', [keys.session(sessionId)], [token, nodeId, times.leaseMs, begun, keys.bell(sessionId)])
       .catch((error: unknown) => {
         give();
         throw error;
@@ -65,7 +66,7 @@ export class RedisLeases implements Leases {
     if (hold.token === token) {
       Object.assign(hold, { head, isStored: isStored === 1, isClaimed: true, hasFailed: false, provenAt: askedAt });
     }
-    return { token, epoch };
+    return { token, epoch, isEpochNew: isStored === 1 && epoch === begun };
   }
 
   async release(sessionId: string, { token }: Lease): Promise<void> {
