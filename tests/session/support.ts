@@ -27,7 +27,7 @@ import { OPEN_POLICY, type Policy } from '../../server/core/permissions.js';
 import { type FactsOf, UNKNOWN_MODEL } from '../../server/core/prices.js';
 import type { EventLog } from '../../server/ports/event-log.js';
 import type { Leases } from '../../server/ports/lease.js';
-import type { Gauge, Metrics, Reading } from '../../server/ports/metrics.js';
+import type { Gauge, Metrics, Reading, Total } from '../../server/ports/metrics.js';
 import type { RateLimiter } from '../../server/ports/rate-limiter.js';
 import type { SessionStore } from '../../server/ports/session-store.js';
 import type { TurnSeats } from '../../server/ports/turn-seats.js';
@@ -187,8 +187,11 @@ export class RecordedMetrics implements Metrics {
   readonly denials: string[] = [];
   readonly spending: string[] = [];
   readonly firstContents: number[] = [];
+  readonly appends: [contents: string, ms: number][] = [];
+  readonly appendFailures: string[] = [];
   takenUp = 0;
   readonly #gauges = new Map<Gauge, () => Reading | Promise<Reading>>();
+  readonly #totals = new Map<Total, () => Reading>();
 
   gauge(name: Gauge, read: () => Reading | Promise<Reading>): void {
     this.#gauges.set(name, read);
@@ -196,7 +199,12 @@ export class RecordedMetrics implements Metrics {
   read(name: Gauge): Reading | Promise<Reading> | undefined {
     return this.#gauges.get(name)?.();
   }
-  total(): void {}
+  total(name: Total, read: () => Reading): void {
+    this.#totals.set(name, read);
+  }
+  readTotal(name: Total): Reading | undefined {
+    return this.#totals.get(name)?.();
+  }
   turnEnded(reason: string): void {
     this.ended.push(reason);
   }
@@ -216,8 +224,12 @@ export class RecordedMetrics implements Metrics {
   toolEnded(): void {}
   toolRan(): void {}
   cancelled(): void {}
-  appended(): void {}
-  appendFailed(): void {}
+  appended(contents: string, ms: number): void {
+    this.appends.push([contents, ms]);
+  }
+  appendFailed(reason: string): void {
+    this.appendFailures.push(reason);
+  }
   leaseChanged(): void {}
   epochBegan(): void {}
   asked(): void {}
