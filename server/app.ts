@@ -12,7 +12,7 @@ import { chooseModel, type ModelKind, type ModelOverrides } from './compose/mode
 import { toNamedAgents, toPolicy } from './compose/policy.js';
 import { createFactsOf } from './compose/prices.js';
 import { scheduleSweep } from './compose/retention.js';
-import { openStores } from './compose/stores.js';
+import { openStores, type StoreCheck } from './compose/stores.js';
 import { createVerifier } from './compose/verifier.js';
 import type { Config } from './config/index.js';
 import { matchesAny } from './core/patterns.js';
@@ -23,6 +23,7 @@ import type { Logger } from './ports/logger.js';
 import { createAuditTrail } from './session/audit-trail.js';
 import { createCheckedVerifier } from './session/checked-verifier.js';
 import { openDirectory } from './session/directory.js';
+import { measureApi, measurePorts } from './session/measured/index.js';
 import { createSessionRoom } from './session/session-room.js';
 import { TicketDesk } from './session/ticket-desk.js';
 import { createToolCatalog } from './session/tool-catalog.js';
@@ -31,6 +32,7 @@ import { createHttpApp, type Page, type Probes } from './transports/http/index.j
 import { createOriginPolicy } from './transports/origin-policy.js';
 import { boundSilentConnections, SILENCE } from './transports/silent-connections.js';
 import { createSseStreams } from './transports/sse/index.js';
+import { createTrafficMeter } from './transports/traffic-meter.js';
 import { createWsTransport } from './transports/ws/index.js';
 
 export interface AppOverrides extends ModelOverrides {
@@ -84,16 +86,17 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const tickets = new TicketDesk({ store: stores.tickets, directory, newTicket, clock, logger });
   const { verifier: believed, keys } = createVerifier(config, clock, logger);
   const verifier = createCheckedVerifier(believed, directory);
-  const audit = createAuditTrail(stores.audit, logger);
   const metrics = createPrometheusMetrics();
+  const stopwatch = (): number => performance.now();
+  const trail = createAuditTrail(stores.audit, logger);
+  const ports = measurePorts({ ...stores, audit: trail, model, tools }, metrics, stopwatch);
+  const { audit } = ports;
   const room = createSessionRoom({
     ...stores,
+    ...ports,
     metrics,
     limitsUsers: verifier.required,
-    audit,
     budgets: { roles: config.roles, org: config.orgBudget },
-    model,
-    tools,
     validator,
     clock,
     newId,
@@ -109,6 +112,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     approvalTimeoutMs: overrides.approvalTimeoutMs ?? 600_000,
   });
 
+  const api = measureApi(room.api, metrics, stopwatch);
   const policy = createOriginPolicy({
     origins: config.origins,
     hosts: verifier.required || config.auth.remote ? 'any' : 'loopback',
@@ -117,7 +121,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
   const streams = createSseStreams({ clock });
   const probes: Probes = { version: overrides.version ?? '0.0.0', ready: () => readiness() };
   const readiness = async (): ReturnType<Probes['ready']> => {
-    const drain = { ok: !room.api.draining, detail: room.api.draining ? 'going down' : 'serving' };
+    const drain = { ok: !api.draining, detail: api.draining ? 'going down' : 'serving' };
     const blind = directory.isCurrent ? undefined : { ok: false, detail: 'the store can’t say who was revoked' };
     const auth = verifier.required
       ? (blind ?? keys?.status() ?? { ok: true, detail: 'API keys' })
@@ -125,11 +129,11 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
           ok: true,
           detail: config.auth.remote ? 'dev: EVERYBODY who reaches this address is an administrator' : 'dev',
         };
-    const checks = { ...(await stores.check()), upstream: model.status(), drain, auth };
+    const checks = { ...(await stores.check()), log: ports.log.check(), upstream: model.status(), drain, auth };
     return { ok: Object.values(checks).every((check) => check.ok), checks };
   };
   const wsTransport = createWsTransport({
-    api: room.api,
+    api,
     verifier,
     tickets,
     revoked: directory,
@@ -142,8 +146,10 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     clientAddress,
   });
   metrics.gauge('sockets_open', () => wsTransport.connectionCount);
+  metrics.gauge('event_streams_open', () => streams.streamCount);
+  metrics.gauge('store_up', async () => toUps(await stores.check()));
   const httpApp = createHttpApp({
-    api: room.api,
+    api,
     usage: room.usage,
     revocations: room.revocations,
     verifier,
@@ -162,6 +168,9 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     ...(overrides.page && { page: overrides.page }),
   });
   const server = createServer({ headersTimeout: SILENCE.headersMs, connectionsCheckingInterval: 2_000 }, httpApp);
+  const traffic = createTrafficMeter(server);
+  metrics.total('sent_bytes', () => traffic.sentBytes);
+  metrics.total('received_bytes', () => traffic.receivedBytes);
   boundSilentConnections(server, createIsProxy(config.trustedProxies));
   server.on('upgrade', (req, socket, head) => wsTransport.handleUpgrade(req, socket, head));
 
@@ -229,5 +238,8 @@ function listen(server: Server, host: string, port: number): Promise<void> {
     });
   });
 }
+
+const toUps = (checks: Readonly<Record<string, StoreCheck>>): Record<string, number> =>
+  Object.fromEntries(Object.entries(checks).map(([store, { ok }]) => [store, ok ? 1 : 0]));
 
 const toUrlHost = (host: string): string => (host.includes(':') ? `[${host}]` : host);

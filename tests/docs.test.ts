@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ERRORS } from '../protocol/index.js';
+import { CATALOG, type MetricSpec, PREFIX } from '../server/adapters/prometheus/index.js';
 import { configReference } from '../server/config/index.js';
 
 const root = join(__dirname, '..');
@@ -28,6 +29,21 @@ const pages: Record<string, string> = {
         row.retryable ? 'yes' : 'no',
         'close' in row ? row.close : '',
         row.advice,
+      ]),
+    ),
+    '',
+  ].join('\n\n'),
+  'docs/METRICS.md': [
+    '# Metrics',
+    MARK,
+    '`GET /metrics` gives these to Prometheus, of this node alone, beside `process_*` and `nodejs_*` of its process (`nodejs_eventloop_lag_p99_seconds` says whether it keeps up). No label grows with users or sessions: models beyond a hundred are `other`, and the tools of clients have no name. Whoever reaches it may read it: keep it off the internet.',
+    table(
+      ['metric', 'kind', 'labels', 'meaning'],
+      Object.entries<MetricSpec>(CATALOG).map(([name, { kind, labels = [], help }]) => [
+        `\`${PREFIX}${name}\``,
+        kind,
+        labels.map((label) => `\`${label}\``).join(' '),
+        help,
       ]),
     ),
     '',
@@ -66,6 +82,8 @@ describe('generated pages', () => {
       'docs/TESTING.md',
       'docs/SECURITY.md',
       'docs/CONFIGURATION.md',
+      'docs/METRICS.md',
+      'deploy/README.md',
     ]) {
       const text = readFileSync(join(root, page), 'utf8');
       for (const [, target = ''] of text.matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)) {

@@ -53,6 +53,10 @@ export class LogUnavailable extends Error {
 export interface EventLog {
   /** Changes when the store can't prove that its tail is whole (LOG-7). A session whose lease names another has that. */
   readonly epoch: string;
+  /** Whether that epoch began with this start, of logs that had another. */
+  readonly isEpochNew?: boolean;
+  /** How much waits to be appended or is under way, about; left out where nothing waits long. */
+  readonly waitingBytes?: number;
 
   /**
    * Appends, atomically: records, answers and row change are all there or none is.

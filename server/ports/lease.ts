@@ -6,6 +6,8 @@ export interface Lease {
   readonly epoch?: string;
   /** Whether the holder before gave it back, and did not let it lapse: then nobody died. Left out where nobody can tell. */
   readonly wasGivenBack?: boolean;
+  /** Whether that epoch began with this claim, of a log that had another. */
+  readonly isEpochNew?: boolean;
 }
 
 export interface Leases {

@@ -209,6 +209,7 @@ export class ActorRegistry {
     if (feed && feed.head !== state.seq) feed.skipTo(state.seq);
     const live = this.#start(state, lease, { checkpointSeq, isNew: false, feed });
     if (isUnfinished) live.actor.send({ type: 'recover', cause: lease.wasGivenBack ? 'handed_over' : 'lost' });
+    if (state.turn) this.#deps.runner.metrics.turnTakenUp();
     onOpen?.(sessionId);
     return live;
   }

@@ -7,19 +7,20 @@ import type { EventLog } from '../ports/event-log.js';
 import { ActorGone } from './replies.js';
 import type { Attachment, AttachRequest, FrameSink } from './session-api.js';
 import type { SessionDoor } from './session-door.js';
-import { Subscription } from './subscription.js';
+import { type Delivered, Subscription } from './subscription.js';
 
 export interface AttachDeps {
   readonly log: EventLog;
   readonly clock: Clock;
   readonly principal: Principal;
+  readonly delivered: Delivered;
 }
 
 export async function attachTo(
   door: SessionDoor,
   request: AttachRequest,
   sink: FrameSink,
-  { log, clock, principal }: AttachDeps,
+  { log, clock, principal, delivered }: AttachDeps,
 ): Promise<Attachment> {
   const { afterSeq, epoch } = request;
   const isReplay = await canReplay(door, afterSeq, epoch, log);
@@ -31,7 +32,16 @@ export async function attachTo(
   const head = isReplay ? door.feed.head : state.seq;
   const cursor = isReplay && typeof afterSeq === 'number' ? afterSeq : head;
   const subscription = new Subscription(
-    { feed: door.feed, log, clock, sink, deltas: request.deltas, userId: principal.user_id, onEnd: () => undefined },
+    {
+      feed: door.feed,
+      log,
+      clock,
+      sink,
+      deltas: request.deltas,
+      userId: principal.user_id,
+      delivered,
+      onEnd: () => undefined,
+    },
     cursor,
   );
   const result: AttachResult = isReplay

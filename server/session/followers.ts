@@ -53,6 +53,10 @@ export class Followers {
     return (known ?? this.#open(sessionId, undefined)).opening;
   }
 
+  get feeds(): readonly SessionFeed[] {
+    return [...this.#entries.values()].flatMap(({ follower }) => follower?.feed ?? []);
+  }
+
   /** Where it is followed already. */
   find(sessionId: string): SessionFollower | undefined {
     return this.#entries.get(sessionId)?.follower;

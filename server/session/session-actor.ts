@@ -210,7 +210,7 @@ export class SessionActor implements SessionDoor {
     const { turn_id, stop_reason, usage, cost_usd, duration_ms, error } = JSON.parse(json) as EventOf<'turn.ended'>;
     const fields = { turn_id, stop_reason, usage, cost_usd, duration_ms };
     const { logger, metrics } = this.#deps;
-    metrics.turnEnded(stop_reason);
+    metrics.turnEnded(stop_reason, duration_ms);
     if (error && isDenial(error.code)) metrics.denied(error.code);
     logger.info('turn ended', { ...fields, ...(error && { code: error.code }) });
   }

@@ -46,6 +46,7 @@ import { TakeOver } from './take-over.js';
 import { ToolBook } from './tool-book.js';
 import { ToolDesk } from './tool-desk.js';
 import { createUsageDesk } from './usage-desk.js';
+import { WatchCensus } from './watch-census.js';
 
 export interface RoomDeps {
   readonly log: EventLog;
@@ -212,6 +213,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     maxResultBytes: deps.limits.tool_result_bytes,
     isDraining: () => draining,
   });
+  const census = new WatchCensus(() => [...registry.actors.map(({ feed }) => feed), ...(followers?.feeds ?? [])]);
   const watch = nodes && new NodeWatch({ inbox: nodes.inbox, clock });
   const service: SessionService = new SessionService({
     registry,
@@ -235,6 +237,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     fitsSchema,
     isDraining: () => draining,
     creations: deps.creations,
+    delivered: census.delivered,
   });
   const api = createAuditedApi(service, { audit, clock });
   const guests =
@@ -256,6 +259,10 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
   deps.metrics.gauge('turns_waiting', () => places.waiting);
   deps.metrics.gauge('turn_capacity', () => places.capacity);
   deps.metrics.gauge('sessions_open', () => registry.size);
+  deps.metrics.gauge('sessions_followed', () => followers?.feeds.length ?? 0);
+  deps.metrics.gauge('subscriptions', () => census.countByState());
+  deps.metrics.gauge('subscription_lag_events', () => census.greatestLag);
+  deps.metrics.total('delivered_records', () => ({ ...census.delivered }));
   deps.metrics.gauge('budget_holds_open', () => gate.size);
   /** What runs may end here until then; what doesn't run, and what is left, other nodes take up at once. */
   const yieldAll = async (until: number): Promise<void> => {

@@ -48,6 +48,7 @@ import type {
   ToolCallOptions,
 } from './session-api.js';
 import { SessionMaker } from './session-maker.js';
+import type { Delivered } from './subscription.js';
 import type { ToolBook } from './tool-book.js';
 import type { ToolDesk } from './tool-desk.js';
 
@@ -73,6 +74,7 @@ export interface ServiceDeps {
   readonly fitsSchema: FitsSchema;
   readonly isDraining: () => boolean;
   readonly creations: CallMemory | undefined;
+  readonly delivered: Delivered;
 }
 
 /** What a listing shows: everything but the starts of deltas that it doesn't show either. */

@@ -10,6 +10,12 @@ import type { EventLog, StoredEvent } from '../ports/event-log.js';
 import type { FrameSink } from './session-api.js';
 import type { EndReason, SessionFeed, Watcher } from './session-feed.js';
 
+/** How many records went out to clients. */
+export interface Delivered {
+  event: number;
+  delta: number;
+}
+
 export interface SubscriptionDeps {
   readonly feed: SessionFeed;
   readonly log: EventLog;
@@ -17,6 +23,8 @@ export interface SubscriptionDeps {
   readonly sink: FrameSink;
   readonly deltas: boolean;
   readonly userId: string;
+  /** Counted up by what goes out. */
+  readonly delivered: Delivered;
   readonly onEnd: () => void;
 }
 
@@ -24,7 +32,7 @@ const BATCH = 256;
 /** Between two looks at the socket, so that a batch of large frames can't fill it. */
 const FLUSH_CHARS = 32_768;
 /** A subscriber with more than this to take is behind. */
-const BEHIND = 64;
+export const BEHIND = 64;
 
 type Mode = 'new' | 'pulling' | 'reading_log' | 'blocked' | 'ended';
 
@@ -121,13 +129,14 @@ export class Subscription implements Watcher {
   }
 
   #deliver(records: readonly LogRecord[]): void {
-    const { sink, deltas } = this.#deps;
+    const { sink, deltas, delivered } = this.#deps;
     let chars = 0;
     for (const record of this.#isBehind ? mergeDeltas(records) : records) {
       this.cursor = record.seq;
       if (!deltas && (record.kind === 'delta' || record.type === 'event_start')) continue;
       sink.write(record, this.#delivered);
       this.#delivered = record.seq;
+      delivered[record.kind]++;
       chars += record.kind === 'delta' ? record.quoted.length : record.json.length;
       if (chars < FLUSH_CHARS) continue;
       chars = 0;

@@ -27,7 +27,7 @@ import { OPEN_POLICY, type Policy } from '../../server/core/permissions.js';
 import { type FactsOf, UNKNOWN_MODEL } from '../../server/core/prices.js';
 import type { EventLog } from '../../server/ports/event-log.js';
 import type { Leases } from '../../server/ports/lease.js';
-import type { Gauge, Metrics } from '../../server/ports/metrics.js';
+import type { Gauge, Metrics, Reading, Total } from '../../server/ports/metrics.js';
 import type { RateLimiter } from '../../server/ports/rate-limiter.js';
 import type { SessionStore } from '../../server/ports/session-store.js';
 import type { TurnSeats } from '../../server/ports/turn-seats.js';
@@ -187,13 +187,23 @@ export class RecordedMetrics implements Metrics {
   readonly denials: string[] = [];
   readonly spending: string[] = [];
   readonly firstContents: number[] = [];
-  readonly #gauges = new Map<Gauge, () => number>();
+  readonly appends: [contents: string, ms: number][] = [];
+  readonly appendFailures: string[] = [];
+  takenUp = 0;
+  readonly #gauges = new Map<Gauge, () => Reading | Promise<Reading>>();
+  readonly #totals = new Map<Total, () => Reading>();
 
-  gauge(name: Gauge, read: () => number): void {
+  gauge(name: Gauge, read: () => Reading | Promise<Reading>): void {
     this.#gauges.set(name, read);
   }
-  read(name: Gauge): number | undefined {
+  read(name: Gauge): Reading | Promise<Reading> | undefined {
     return this.#gauges.get(name)?.();
+  }
+  total(name: Total, read: () => Reading): void {
+    this.#totals.set(name, read);
+  }
+  readTotal(name: Total): Reading | undefined {
+    return this.#totals.get(name)?.();
   }
   turnEnded(reason: string): void {
     this.ended.push(reason);
@@ -207,6 +217,22 @@ export class RecordedMetrics implements Metrics {
   firstContent(_model: string, ms: number): void {
     this.firstContents.push(ms);
   }
+  turnTakenUp(): void {
+    this.takenUp++;
+  }
+  modelEnded(): void {}
+  toolEnded(): void {}
+  toolRan(): void {}
+  cancelled(): void {}
+  appended(contents: string, ms: number): void {
+    this.appends.push([contents, ms]);
+  }
+  appendFailed(reason: string): void {
+    this.appendFailures.push(reason);
+  }
+  leaseChanged(): void {}
+  epochBegan(): void {}
+  asked(): void {}
 }
 
 export interface TestRoom {

@@ -34,6 +34,7 @@ const ENDS: readonly (readonly [says: string, range: readonly [from: number, to:
   // Until the node says for the first time that it lives, it has no end.
   ['as it is read, and with the node', [-2, 10_000]],
   ['10 s after it said so last', [0, 10_000]],
+  ['10 s', [0, 10_000]],
   ['never: a field for each user that was seen and for each revocation, and about the last 10,000 changes', undefined],
 ];
 
@@ -175,6 +176,7 @@ it('each key is in the table with its type and its end, and each row of the tabl
   const rating = { conversation_id: made.body['id'], rating: 'thumbs_up' };
   expect((await call('ada', '/v1/feedback', rating)).status).toBe(200);
   const { body: ticket } = await call('ada', '/v1/ws-tickets', undefined);
+  expect((await fetch(`${server.url}/ready`)).status).toBe(200);
   await walk();
   const client = await FrameClient.connect(server.wsUrl, { protocols: ['midstream.v1', `ticket.${ticket['ticket']}`] });
   await client.ofType('connection.ready');

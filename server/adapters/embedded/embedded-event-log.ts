@@ -12,6 +12,7 @@ import { type AnswerTable, NO_SESSION } from './answer-table.js';
 import type { Database, Statement } from './database.js';
 import type { DeltaTable } from './delta-table.js';
 import type { GroupCommit, GroupPart } from './group-commit.js';
+import type { BegunRun } from './run-record.js';
 import type { SessionWriter, SessionWriters } from './session-writers.js';
 
 type EventRow = [seq: number, type: string, turnId: string | null, json: string];
@@ -22,12 +23,13 @@ export interface EmbeddedEventLogDeps {
   readonly writers: SessionWriters;
   readonly deltas: DeltaTable;
   readonly answers: AnswerTable;
-  readonly epoch: string;
+  readonly run: BegunRun;
   readonly now: () => number;
 }
 
 export class EmbeddedEventLog implements EventLog {
   readonly epoch: string;
+  readonly isEpochNew: boolean;
   readonly #deps: EmbeddedEventLogDeps;
   readonly #insertEvent: Statement;
   readonly #updateRow: Statement;
@@ -41,7 +43,8 @@ export class EmbeddedEventLog implements EventLog {
 
   constructor(deps: EmbeddedEventLogDeps) {
     this.#deps = deps;
-    this.epoch = deps.epoch;
+    this.epoch = deps.run.epoch;
+    this.isEpochNew = deps.run.isEpochNew;
     const { database } = deps;
     this.#insertEvent = database.prepare(
       'INSERT INTO events (session, seq, type, turn_id, at, json) VALUES (?, ?, ?, ?, ?, ?)',

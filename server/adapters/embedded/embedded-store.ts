@@ -24,7 +24,7 @@ import { GroupCommit } from './group-commit.js';
 import { LedgerTable } from './ledger-table.js';
 import { MemoryTickets } from './memory-tickets.js';
 import { Retention } from './retention.js';
-import { beginRun, markRun } from './run-record.js';
+import { type BegunRun, beginRun, markRun } from './run-record.js';
 import { SessionWriters } from './session-writers.js';
 import { EmbeddedStoreError } from './store-error.js';
 import { type SyncFile, WriteAheadLog } from './write-ahead-log.js';
@@ -71,7 +71,7 @@ const DEFAULT_FLUSH_INTERVAL_MS = 0.5;
 /** Rejects with `EmbeddedStoreError`. */
 export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {
   const { fsync, flushIntervalMs = DEFAULT_FLUSH_INTERVAL_MS, logger, now = Date.now } = options;
-  const { database, wal, epoch } = openFiles(options);
+  const { database, wal, run } = openFiles(options);
   const deltas = new DeltaTable(database);
   const answers = new AnswerTable(database, now);
   const tidy = (): void => {
@@ -125,7 +125,7 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
     return closing;
   };
   return {
-    log: new EmbeddedEventLog({ database, commits, writers, deltas, answers, epoch, now }),
+    log: new EmbeddedEventLog({ database, commits, writers, deltas, answers, run, now }),
     sessions: new EmbeddedSessionStore({ database, commits, answers, retention, close }),
     leases: new EmbeddedLeases(commits, writers),
     ledger,
@@ -137,13 +137,13 @@ export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<
   };
 }
 
-function openFiles(options: EmbeddedStoreOptions): { database: Database; wal: WriteAheadLog; epoch: string } {
+function openFiles(options: EmbeddedStoreOptions): { database: Database; wal: WriteAheadLog; run: BegunRun } {
   const database = Database.open(options.dataDir, options.maxBytes);
   try {
-    const epoch = beginRun(database, options.bootIdentity ?? readBootIdentity());
+    const run = beginRun(database, options.bootIdentity ?? readBootIdentity());
     database.leaveSyncing();
     const wal = new WriteAheadLog(database, { sync: options.syncFile, logger: options.logger });
-    return { database, wal, epoch };
+    return { database, wal, run };
   } catch (cause) {
     database.close();
     const reason = cause instanceof Error ? cause.message : String(cause);

@@ -2,6 +2,12 @@
 import { isSameBoot } from './boot-identity.js';
 import type { Database } from './database.js';
 
+export interface BegunRun {
+  readonly epoch: string;
+  /** Whether logs had another one before. */
+  readonly isEpochNew: boolean;
+}
+
 /** `running` is what a killed run leaves behind. `unproven`: the disk failed to sync, whatever came later. */
 type RunState = 'running' | 'closed' | 'unproven';
 
@@ -9,7 +15,7 @@ type RunState = 'running' | 'closed' | 'unproven';
  * Begins a run and returns its epoch. After a mere kill the page cache is whole, and so is the tail. After a reboot
  * without a clean end, or a failed sync, what was shown to clients may be gone: the epoch counts up.
  */
-export function beginRun(database: Database, bootIdentity: string): string {
+export function beginRun(database: Database, bootIdentity: string): BegunRun {
   const select = database.prepare<[string]>('SELECT value FROM meta WHERE key = ?');
   const state = select.first('run_state')?.[0];
   const boot = select.first('boot')?.[0];
@@ -22,7 +28,7 @@ export function beginRun(database: Database, bootIdentity: string): string {
     put.run('boot', bootIdentity);
     put.run('run_state', 'running' satisfies RunState);
   });
-  return `e${epoch}`;
+  return { epoch: `e${epoch}`, isEpochNew: !isWhole && lastEpoch > 0 };
 }
 
 export function markRun(database: Database, state: Exclude<RunState, 'running'>): void {

@@ -60,11 +60,6 @@ export class AppendQueue {
     return this.#backlogBytes >= MAX_BACKLOG_BYTES;
   }
 
-  /** For how long appends have been waiting for an answer, in milliseconds; 0 where none waits. */
-  get stalledMs(): number {
-    return this.#stalledAt === undefined ? 0 : performance.now() - this.#stalledAt;
-  }
-
   /** Queues a checked append; it goes out when `first` has resolved. Returns the batch that it is part of. */
   join(hold: SessionHold, append: LogAppend, first?: Promise<unknown>): AppendBatch {
     let batch = this.#waiting.get(hold);
@@ -217,8 +212,9 @@ export class AppendQueue {
   }
 
   #resumed(): void {
-    this.#logger?.info('the logs of sessions wait no more', { waited_ms: Math.round(this.stalledMs) });
+    const waited_ms = Math.round(performance.now() - (this.#stalledAt ?? 0));
     this.#stalledAt = undefined;
+    this.#logger?.info('the logs of sessions wait no more', { waited_ms });
   }
 
   #laneOf({ lane: name }: SessionHold): Lane {

@@ -45,6 +45,8 @@ export const keys = {
   rate: ({ orgId, userId }: { orgId: string; userId: string }): string => `${tagOf(orgId)}:rate:${userId}`,
   /** Sorted set: seats by when they lapse, in milliseconds; expires with the last of them. */
   seats: ({ orgId, userId }: { orgId: string; userId: string }): string => `${tagOf(orgId)}:seats:${userId}`,
+  /** String: that a write was tried; expires after 10 s. */
+  probe: `${PREFIX}:probe`,
   /** String: the identity as JSON; expires with the ticket. */
   ticket: (digest: string): string => `${PREFIX}:ticket:${digest}`,
   /** Hash: `[org, user]` → roles and their credential, as JSON. */

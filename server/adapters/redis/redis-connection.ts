@@ -2,6 +2,7 @@
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { Logger } from '../../ports/logger.js';
 import { slotOf } from './key-slot.js';
+import { keys } from './keys.js';
 import { describeTarget, parseRedisUrl, type RedisTarget } from './redis-url.js';
 import { type Script, textOf } from './scripts.js';
 
@@ -40,6 +41,7 @@ const DISCONNECT_MS = 250;
 const LOADING_LOOK_MS = 500;
 /** One that is sent things and answers nothing for so many times of a command is left, and with it what piles up for it. */
 const SILENT_COMMANDS = 2;
+const PROBE_MS = 10_000;
 /** Replies that say nothing was run here, and that it can be elsewhere or with the script's text. */
 const NOT_RUN = /^(NOSCRIPT|MOVED|ASK)\b/;
 /** Replies that say the server can't do it now, whatever it was asked. */
@@ -206,6 +208,11 @@ export class RedisConnection {
 
   async ping(): Promise<void> {
     await this.do((client) => client.ping());
+  }
+
+  /** Writes something: one that is full, read-only or can't write to its disk still answers a ping. */
+  async tryWrite(): Promise<void> {
+    await this.do((client) => client.set(keys.probe, '1', 'PX', PROBE_MS));
   }
 
   /** From now on there are so many milliseconds for all that is still to be done; then it is away for good. */

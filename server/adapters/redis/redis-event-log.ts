@@ -45,6 +45,10 @@ export class RedisEventLog implements EventLog {
     this.#deps = deps;
   }
 
+  get waitingBytes(): number {
+    return this.#deps.queue.backlogBytes;
+  }
+
   append(append: LogAppend): Promise<void> {
     const { door, holds, queue, members } = this.#deps;
     if (door.refusal) return Promise.reject(door.refusal);

@@ -56,8 +56,9 @@ export class RedisLeases implements Leases {
     // What the holder before had queued is written; the new one reads after it.
     await queue.settled(hold);
     const askedAt = performance.now();
+    const begun = newEpoch();
     const reply = await door
-      .run('lease-claim', [keys.session(sessionId)], [token, nodeId, times.leaseMs, newEpoch(), keys.bell(sessionId)])
+      .run('lease-claim', [keys.session(sessionId)], [token, nodeId, times.leaseMs, begun, keys.bell(sessionId)])
       .catch((error: unknown) => {
         give();
         throw error;
@@ -78,7 +79,7 @@ export class RedisLeases implements Leases {
       });
       this.#prove(hold, askedAt);
     }
-    return { token, epoch, wasGivenBack: wasGivenBack === 1 };
+    return { token, epoch, wasGivenBack: wasGivenBack === 1, isEpochNew: isStored === 1 && epoch === begun };
   }
 
   async release(sessionId: string, { token }: Lease): Promise<void> {

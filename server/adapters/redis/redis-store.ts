@@ -35,8 +35,6 @@ export interface RedisStore {
   readonly tail: LogTail;
   /** Another one at each start. */
   readonly nodeId: string;
-  /** For how long appends have been waiting for Redis, in milliseconds; 0 where none waits. */
-  readonly stalledMs: number;
   /** From now on what Redis does not answer is not sent again. */
   hurry(): void;
   /** Flushes what is pending and gives the leases back. Calling it again is harmless. */
@@ -81,9 +79,6 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
     leases,
     tail,
     nodeId,
-    get stalledMs() {
-      return queue.stalledMs;
-    },
     hurry: () => queue.close(),
     close,
   };
