@@ -11,6 +11,7 @@ import {
   RedisRates,
   RedisSeats,
   RedisTickets,
+  takeSweepTurn,
 } from '../adapters/redis/index.js';
 import type { Config } from '../config/index.js';
 import type { AuditLog } from '../ports/audit-log.js';
@@ -48,6 +49,8 @@ export interface Stores {
   readonly creations?: CallMemory;
   /** How nodes work together; undefined where there is one. */
   readonly nodes: { readonly inbox: Inbox; readonly tail: LogTail } | undefined;
+  /** Where nodes share sessions: whether this one applies retention now; if so, no other before the time is over, in milliseconds. */
+  readonly takeSweepTurn?: (forMs: number) => Promise<boolean>;
   /** Whether each store answers, by name. Never rejects. */
   check(): Promise<Readonly<Record<string, StoreCheck>>>;
   /** The server goes down: a store that is shared has a bounded time left for all of it, and is not waited for longer. */
@@ -56,7 +59,7 @@ export interface Stores {
 }
 
 /** Where sessions and their logs are, and how nodes work on them together. */
-type SessionStores = Pick<Stores, 'log' | 'sessions' | 'leases' | 'nodes' | 'check' | 'close'>;
+type SessionStores = Pick<Stores, 'log' | 'sessions' | 'leases' | 'nodes' | 'takeSweepTurn' | 'check' | 'close'>;
 
 /** For what is still to be written when the server goes down; what Redis did not take by then is in the log. */
 const END_MS = 3_000;
@@ -107,6 +110,7 @@ async function openRedisSessions(
     sessions,
     leases,
     nodes: { inbox, tail },
+    takeSweepTurn: (forMs) => takeSweepTurn(redis, nodeId, forMs),
     check: async () => ({}),
     async close() {
       await inbox.close();

@@ -42,6 +42,11 @@ export class AppendBatch {
     this.promise.catch(() => undefined);
   }
 
+  /** Of the log, when it is written. */
+  get head(): number {
+    return this.#head;
+  }
+
   isOf(token: string | undefined): boolean {
     return this.#token === token;
   }

@@ -4,6 +4,7 @@
  */
 import { type LogAppend, LogUnavailable } from '../../ports/event-log.js';
 import { AppendBatch } from './append-batch.js';
+import type { ChangeNotes } from './change-notes.js';
 import type { RedisConnection, ScriptOutcome } from './redis-connection.js';
 import type { SessionHold, SessionHolds } from './session-holds.js';
 import { toFailed } from './store-door.js';
@@ -27,6 +28,7 @@ const REASONS: Readonly<Record<string, string>> = {
 
 export class AppendQueue {
   readonly #redis: RedisConnection;
+  readonly #notes: ChangeNotes;
   readonly #holds: SessionHolds;
   readonly #lanes = new Map<string, Lane>();
   /** What of each session waits to go out, and what is under way. */
@@ -34,8 +36,9 @@ export class AppendQueue {
   readonly #flying = new Map<SessionHold, AppendBatch>();
   #backlogBytes = 0;
 
-  constructor(redis: RedisConnection, holds: SessionHolds) {
+  constructor(redis: RedisConnection, holds: SessionHolds, notes: ChangeNotes) {
     this.#redis = redis;
+    this.#notes = notes;
     this.#holds = holds;
   }
 
@@ -113,6 +116,7 @@ export class AppendQueue {
   #land(batch: AppendBatch, { error, ...outcome }: ScriptOutcome & { reply?: unknown }): void {
     const { hold } = batch;
     this.#flying.delete(hold);
+    this.#notes.note(hold.sessionId, batch.head);
     if (error === undefined && outcome.reply === 'ok') {
       this.#backlogBytes -= batch.bytes;
       batch.resolve();

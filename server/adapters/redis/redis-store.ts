@@ -6,6 +6,7 @@ import type { LogTail } from '../../ports/log-tail.js';
 import type { Logger } from '../../ports/logger.js';
 import type { SessionStore } from '../../ports/session-store.js';
 import { AppendQueue } from './append-queue.js';
+import { ChangeNotes } from './change-notes.js';
 import { keys } from './keys.js';
 import { OwnerAnswers } from './owner-answers.js';
 import type { RedisConnection } from './redis-connection.js';
@@ -42,16 +43,18 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
   const nodeId = randomUUID();
   const door = new StoreDoor(redis);
   const holds = new SessionHolds((id) => redis.laneOf(keys.session(id)));
-  const queue = new AppendQueue(redis, holds);
+  const notes = new ChangeNotes(redis);
+  const queue = new AppendQueue(redis, holds, notes);
   const unfinished = new UnfinishedList(door);
   const members = new MemberLists(door);
   const ownerAnswers = new OwnerAnswers(door);
-  const leases = new RedisLeases({ door, holds, queue, unfinished, nodeId, times, logger });
+  const leases = new RedisLeases({ door, holds, queue, unfinished, notes, nodeId, times, logger });
   const tail = new RedisLogTail(door);
   const finish = async (): Promise<void> => {
     door.close();
     await Promise.all(holds.all.map((hold) => queue.settled(hold)));
     await leases.close();
+    await notes.close();
     tail.close();
   };
   let closing: Promise<void> | undefined;
@@ -67,7 +70,7 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
       queue,
       unfinished,
       ownerAnswers,
-      sweep: new SessionSweep(door, members, nodeId),
+      sweep: new SessionSweep({ door, members, notes, nodeId }),
       close,
     }),
     leases,
