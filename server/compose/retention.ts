@@ -10,7 +10,7 @@ const DAY_MS = 86_400_000;
 const TURN_MS = RETENTION_SWEEP_MS / 2;
 
 export interface RetentionDeps {
-  readonly config: Config;
+  readonly retention: Config['retention'];
   readonly clock: Clock;
   readonly sweep: (cut: { sessionsBefore?: number; eventsBefore?: number; auditBefore?: number }) => Promise<void>;
   /** Whether it is this node's turn; left out where it always is. */
@@ -19,8 +19,8 @@ export interface RetentionDeps {
 }
 
 /** Undefined where everything is kept. */
-export function scheduleSweep({ config, clock, sweep, takeTurn, logger }: RetentionDeps): Timer | undefined {
-  const { session_days: sessionDays, event_days: eventDays, audit_days: auditDays } = config.retention;
+export function scheduleSweep({ retention, clock, sweep, takeTurn, logger }: RetentionDeps): Timer | undefined {
+  const { session_days: sessionDays, event_days: eventDays, audit_days: auditDays } = retention;
   if (sessionDays === undefined && eventDays === undefined && auditDays === undefined) return undefined;
   let timer: Timer;
   const sweepInTurn = async (): Promise<void> => {
