@@ -116,6 +116,16 @@ it('[CMD-1] answers what was asked while the connection of the reader broke, and
   expect(served).toEqual(upTo(500));
 }, 30_000);
 
+it('[CMD-1] reads on where the ids of its inbox went back, as after a failover', async () => {
+  const [{ inbox: one }, { inbox: two }] = await Promise.all([open('one'), open('two')]);
+  echo(two);
+  const key = keys.inbox('two');
+  await look.client.xadd(key, '99999999999999-0', 'l', JSON.stringify({ answer: 0, body: null }));
+  await eventually(async () => (await look.client.xlen(key)) === 0);
+  await look.client.del(key);
+  expect(await one.ask('two', 'a', never)).toBe('a');
+}, 20_000);
+
 it('[CMD-1] answers what was under way when Redis answered nothing for seconds', async () => {
   const [{ inbox: one }, { inbox: two, redis: ofTwo }] = await Promise.all([open('one'), open('two')]);
   let release = (): void => undefined;
