@@ -184,7 +184,13 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     await stores.close();
     throw error;
   }
-  const sweep = scheduleSweep(config, clock, room.sweep, logger);
+  const sweep = scheduleSweep({
+    retention: config.retention,
+    clock,
+    sweep: room.sweep,
+    takeTurn: stores.takeSweepTurn,
+    logger,
+  });
   const { port } = server.address() as AddressInfo;
   const url = `http://${toUrlHost(config.listen.host)}:${port}`;
 

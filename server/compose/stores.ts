@@ -11,6 +11,7 @@ import {
   RedisRates,
   RedisSeats,
   RedisTickets,
+  takeSweepTurn,
 } from '../adapters/redis/index.js';
 import type { Config } from '../config/index.js';
 import type { AuditLog } from '../ports/audit-log.js';
@@ -48,6 +49,8 @@ export interface Stores {
   readonly creations?: CallMemory;
   /** How nodes work together; undefined where there is one. */
   readonly nodes: { readonly inbox: Inbox; readonly tail: LogTail } | undefined;
+  /** Where nodes share sessions: whether this one applies retention now; if so, no other before the time is over, in milliseconds. */
+  readonly takeSweepTurn?: (forMs: number) => Promise<boolean>;
   /** Whether each store answers, by name. Never rejects. */
   check(): Promise<Readonly<Record<string, StoreCheck>>>;
   /** The server goes down: a store that is shared has a bounded time left for all of it, and is not waited for longer. */
@@ -97,6 +100,7 @@ async function openShared(redis: RedisConnection, times: Config['leases'], logge
     sessions,
     leases,
     nodes: { inbox, tail },
+    takeSweepTurn: (forMs) => takeSweepTurn(redis, nodeId, forMs),
     ledger,
     audit,
     calls,

@@ -8,9 +8,12 @@ export class InboxUnavailable extends Error {
 export interface Inbox {
   /** This node's; another one at each start. */
   readonly nodeId: string;
+  /** How often a node says that it is there, in milliseconds. */
+  readonly renewMs: number;
   /**
-   * Asks another node; what is asked of one node is served in the order of the calls. Rejects with `InboxUnavailable`, or
-   * with the signal's reason when that is aborted first: a node that is gone never answers.
+   * Asks another node; what is asked of one node is served once, and in the order of the calls, also where messages get
+   * lost on the way. Rejects with `InboxUnavailable` where it is not known whether it was served, or with the signal's
+   * reason when that is aborted first: a node that is gone never answers.
    */
   ask(nodeId: string, request: unknown, signal: AbortSignal): Promise<unknown>;
   /** Answers what other nodes ask, from now on. The handler must not reject; requests don't wait for each other. */

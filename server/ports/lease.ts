@@ -16,8 +16,8 @@ export interface Leases {
   release(sessionId: string, lease: Lease): Promise<void>;
   /** Sessions with an unfinished turn that no node holds: one of the nodes is to claim them. Left out with one node. */
   orphans?(): Promise<readonly string[]>;
-  /** Tells when there may be a new orphan; not of all of them. */
-  onOrphan?(listener: () => void): void;
+  /** Tells of a session that may be a new orphan, at once; not of all of them. */
+  onOrphan?(listener: (sessionId: string) => void): void;
   /** Tells of each lease that is another's, or may be: its log takes nothing more. Left out where none can be lost. */
   onLost?(listener: (sessionId: string) => void): void;
 }

@@ -25,8 +25,8 @@ export interface LogTail {
   /** Undefined where there is no such session. */
   read(sessionId: string, afterSeq: number): Promise<TailRead | undefined>;
   /**
-   * Calls when the log or its owner may have changed, soon after the change and at least every second: a wake-up may be
-   * lost. `head` where it is known. Returns how to hear no more.
+   * Calls when the log or its owner may have changed, within a second of the change also where messages are lost. `head`
+   * where it is known. A lease that lapses is no change: nobody is called. Returns how to hear no more.
    */
   watch(sessionId: string, onChange: (head: number | undefined) => void): () => void;
 }

@@ -48,6 +48,8 @@ const SWEEP_MS = 15_000;
 const IDLE_MS = 60_000;
 /** A checkpoint is written when this many events came since the last one. */
 const CHECKPOINT_EVENTS = 200;
+/** How many sessions are taken up at a time. */
+const RECOVER_AT_ONCE = 8;
 
 export class ActorRegistry {
   readonly #deps: RegistryDeps;
@@ -119,20 +121,29 @@ export class ActorRegistry {
     await this.#release(sessionId, live.lease);
   }
 
-  /** Takes up every session that has an unfinished turn which nobody runs (NODE-2). */
-  async recover(): Promise<void> {
-    const { sessions, leases, logger } = this.#deps;
-    const ids = leases.orphans ? this.#shuffle(await leases.orphans()) : await sessions.unfinished();
+  /** The sessions that have an unfinished turn which nobody runs. */
+  async unfinished(): Promise<readonly string[]> {
+    const { sessions, leases } = this.#deps;
+    return leases.orphans ? this.#shuffle(await leases.orphans()) : sessions.unfinished();
+  }
+
+  /** Takes up those of them that no other node took (NODE-2). */
+  async recover(ids: readonly string[]): Promise<void> {
+    const { logger } = this.#deps;
+    const left = ids.values();
     let count = 0;
-    for (const id of ids) {
-      if (this.find(id)) continue;
-      await this.get(id).then(
-        () => count++,
-        (error: unknown) => {
-          if (!(error instanceof HeldElsewhere)) logger.error('recovery failed', { session_id: id, error });
-        },
-      );
-    }
+    const takeOn = async (): Promise<void> => {
+      for (const id of left) {
+        if (this.find(id)) continue;
+        await this.get(id).then(
+          () => count++,
+          (error: unknown) => {
+            if (!(error instanceof HeldElsewhere)) logger.error('recovery failed', { session_id: id, error });
+          },
+        );
+      }
+    };
+    await Promise.all(Array.from({ length: RECOVER_AT_ONCE }, takeOn));
     if (count > 0) logger.info('unfinished sessions taken up', { count });
   }
 

@@ -13,7 +13,7 @@ export interface FollowersDeps {
   readonly sessions: SessionStore;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Whether a session is followed also while nobody watches it here. */
+  /** Whether a session is followed also while nobody watches it here: it matters here when its owner dies. */
   readonly isNeeded: (sessionId: string) => boolean;
   readonly onOwner: (follower: SessionFollower) => void;
 }
@@ -30,6 +30,8 @@ interface Entry {
   usedAt: number;
 }
 
+/** How often sessions are looked at whose owner may have died: a lease lapses without a word. */
+const LOOK_MS = 1_000;
 const SWEEP_MS = 5_000;
 const UNUSED_MS = 10_000;
 const FIRST_RETRY_MS = 100;
@@ -38,11 +40,13 @@ const MAX_RETRY_MS = 5_000;
 export class Followers {
   readonly #deps: FollowersDeps;
   readonly #entries = new Map<string, Entry>();
+  #look: Timer | undefined;
   #sweep: Timer | undefined;
   #isClosed = false;
 
   constructor(deps: FollowersDeps) {
     this.#deps = deps;
+    this.#scheduleLook();
     this.#scheduleSweep();
   }
 
@@ -90,6 +94,7 @@ export class Followers {
 
   close(): void {
     this.#isClosed = true;
+    this.#look?.cancel();
     this.#sweep?.cancel();
     for (const { follower } of this.#entries.values()) follower?.stop();
     this.#entries.clear();
@@ -109,7 +114,7 @@ export class Followers {
   }
 
   async #follow(sessionId: string, shown: Shown | undefined): Promise<SessionFollower> {
-    const { sessions, tail, logger, onOwner } = this.#deps;
+    const { sessions, tail, clock, logger, onOwner } = this.#deps;
     const [row, checkpoint, read] = await Promise.all([
       sessions.get(sessionId),
       sessions.getCheckpoint(sessionId),
@@ -122,7 +127,7 @@ export class Followers {
     if (!isSame) shown?.feed.reset(read.epoch);
     const onOver = (): void => this.#forget(sessionId, this.#entries.get(sessionId));
     const follower: SessionFollower = new SessionFollower(
-      { tail, logger, onOver },
+      { tail, clock, logger, onOver },
       state,
       isSame ? shown?.feed : undefined,
     );
@@ -138,6 +143,13 @@ export class Followers {
 
   #forget(sessionId: string, entry: Entry | undefined): void {
     if (this.#entries.get(sessionId) === entry) this.#entries.delete(sessionId);
+  }
+
+  #scheduleLook(): void {
+    this.#look = this.#deps.clock.schedule(LOOK_MS, () => {
+      for (const [sessionId, { follower }] of this.#entries) if (this.#deps.isNeeded(sessionId)) follower?.look();
+      if (!this.#isClosed) this.#scheduleLook();
+    });
   }
 
   #scheduleSweep(): void {

@@ -7,11 +7,14 @@ export interface NodeWatchDeps {
   readonly clock: Clock;
 }
 
-const LOOK_MS = 2_000;
+const MIN_LOOK_MS = 2_000;
+/** A store that lost all it had knows of nobody until each has said again that it is there. */
+const MISSING_LOOKS = 2;
 
 export class NodeWatch {
   readonly #deps: NodeWatchDeps;
-  readonly #nodes = new Set<string>();
+  /** How many looks in a row each was missing. */
+  readonly #nodes = new Map<string, number>();
   readonly #listeners = new Set<(nodeId: string) => void>();
   #timer: Timer | undefined;
 
@@ -21,8 +24,8 @@ export class NodeWatch {
 
   /** Looks after a node from now on. */
   add(nodeId: string): void {
-    this.#nodes.add(nodeId);
-    this.#timer ??= this.#deps.clock.schedule(LOOK_MS, () => void this.#look());
+    if (!this.#nodes.has(nodeId)) this.#nodes.set(nodeId, 0);
+    this.#timer ??= this.#schedule();
   }
 
   onDead(listener: (nodeId: string) => void): void {
@@ -34,14 +37,23 @@ export class NodeWatch {
     this.#nodes.clear();
   }
 
-  async #look(): Promise<void> {
+  /** A renewal apart: whoever lives has said so in between. */
+  #schedule(): Timer {
     const { inbox, clock } = this.#deps;
-    for (const nodeId of [...this.#nodes]) {
-      // Where the store can't tell, nobody is dead.
-      if (await inbox.isAlive(nodeId).catch(() => true)) continue;
-      if (!this.#nodes.delete(nodeId)) continue;
+    return clock.schedule(Math.max(MIN_LOOK_MS, inbox.renewMs), () => void this.#look());
+  }
+
+  async #look(): Promise<void> {
+    for (const nodeId of [...this.#nodes.keys()]) {
+      // Where the store can't tell, nobody is missing.
+      const isThere = await this.#deps.inbox.isAlive(nodeId).catch(() => true);
+      const missing = this.#nodes.get(nodeId);
+      if (missing === undefined) continue;
+      this.#nodes.set(nodeId, isThere ? 0 : missing + 1);
+      if (isThere || missing + 1 < MISSING_LOOKS) continue;
+      this.#nodes.delete(nodeId);
       for (const listener of this.#listeners) listener(nodeId);
     }
-    this.#timer = this.#nodes.size > 0 ? clock.schedule(LOOK_MS, () => void this.#look()) : undefined;
+    this.#timer = this.#nodes.size > 0 ? this.#schedule() : undefined;
   }
 }

@@ -8,7 +8,7 @@ import {
   type TurnCommand,
 } from '../../protocol/index.js';
 import type { SessionState, ToolRegistration } from '../core/session-state.js';
-import type { Clock } from '../ports/clock.js';
+import type { Clock, Timer } from '../ports/clock.js';
 import { type Inbox, InboxUnavailable } from '../ports/inbox.js';
 import type { LogOwner } from '../ports/log-tail.js';
 import type { Carried } from './command-fates.js';
@@ -31,12 +31,16 @@ export interface RemoteSessionDeps {
 const SETTLE_MS = 100;
 /** How long a reader waits for what only the owner knows. */
 const OWNER_MS = 500;
+const LOOK_MS = 1_000;
 
 export class RemoteSession implements SessionDoor {
   readonly #deps: RemoteSessionDeps;
   readonly #follower: SessionFollower;
   /** Aborted when the session is another's: what was asked and not answered may have been done, or not. */
   readonly #gone = new AbortController();
+  /** How many questions wait for an answer. */
+  #asked = 0;
+  #look: Timer | undefined;
 
   constructor(deps: RemoteSessionDeps) {
     const { follower, owner } = deps;
@@ -117,14 +121,29 @@ export class RemoteSession implements SessionDoor {
     });
   }
 
+  /** While something is asked: an owner that died says nothing, and its lease lapses without a word. */
+  #scheduleLook(): Timer {
+    return this.#deps.clock.schedule(LOOK_MS, () => {
+      this.#look = undefined;
+      if (this.#asked === 0 || this.isDead) return;
+      this.#follower.look();
+      this.#look = this.#scheduleLook();
+    });
+  }
+
   async #ask(body: Body, caller: Caller | undefined): Promise<unknown> {
     if (this.isDead) throw new ActorGone();
+    const { inbox, owner } = this.#deps;
     const request = { ...body, sessionId: this.#follower.feed.sessionId } as NodeRequest;
     let answer: NodeAnswer;
+    this.#asked++;
+    this.#look ??= this.#scheduleLook();
     try {
-      answer = (await this.#deps.inbox.ask(this.#deps.owner.nodeId, request, this.#gone.signal)) as NodeAnswer;
+      answer = (await inbox.ask(owner.nodeId, request, this.#gone.signal)) as NodeAnswer;
     } catch (error) {
       throw error instanceof InboxUnavailable ? unavailable() : error;
+    } finally {
+      this.#asked--;
     }
     if (answer.ok === 'gone') {
       await this.#settled();

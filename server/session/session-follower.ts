@@ -5,6 +5,7 @@
 import type { EventOf } from '../../protocol/index.js';
 import type { EventRecord, LogRecord } from '../core/log-record.js';
 import type { SessionState } from '../core/session-state.js';
+import type { Clock, Timer } from '../ports/clock.js';
 import type { LogOwner, LogTail, TailRead } from '../ports/log-tail.js';
 import type { Logger } from '../ports/logger.js';
 import { SessionFeed } from './session-feed.js';
@@ -12,6 +13,7 @@ import { applyRecord } from './session-fold.js';
 
 export interface FollowerDeps {
   readonly tail: LogTail;
+  readonly clock: Clock;
   readonly logger: Logger;
   /** It follows no more: the session is gone, or its log began a new epoch. */
   readonly onOver: () => void;
@@ -19,6 +21,7 @@ export interface FollowerDeps {
 
 /** Folded when somebody asks, and before there are more than this. */
 const MAX_UNFOLDED = 1_024;
+const RETRY_MS = 1_000;
 
 export class SessionFollower {
   readonly feed: SessionFeed;
@@ -34,6 +37,7 @@ export class SessionFollower {
   /** A reading that waits for the one under way. */
   #next: Promise<void> | undefined;
   #unwatch: (() => void) | undefined;
+  #retry: Timer | undefined;
   #isOver = false;
   #isDeleted = false;
 
@@ -66,21 +70,32 @@ export class SessionFollower {
 
   /** Resolves when it has read all that there is. */
   async start(): Promise<void> {
-    const { tail, logger } = this.#deps;
+    const { tail } = this.#deps;
     const { sessionId } = this.#state;
     this.#unwatch = tail.watch(sessionId, (head) => {
-      if (head !== undefined && head <= this.#seq) return;
-      this.catchUp().catch((error: unknown) => {
-        logger.debug('a session could not be followed; soon again', { session_id: sessionId, error });
-      });
+      if (head === undefined || head > this.#seq) this.look();
     });
     await this.catchUp();
+  }
+
+  /** Reads on; where it can't, again a moment later, until it can. */
+  look(): void {
+    const { clock, logger } = this.#deps;
+    this.catchUp().catch((error: unknown) => {
+      logger.debug('a session could not be followed; soon again', { session_id: this.#state.sessionId, error });
+      if (this.#isOver) return;
+      this.#retry ??= clock.schedule(RETRY_MS, () => {
+        this.#retry = undefined;
+        this.look();
+      });
+    });
   }
 
   stop(): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#unwatch?.();
+    this.#retry?.cancel();
     this.#setOwner(undefined);
   }
 

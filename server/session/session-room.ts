@@ -252,7 +252,11 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
       isDraining: () => draining,
       deleteSession: (caller, sessionId) => service.deleteSession(caller, sessionId),
     });
-  const recover = (): Promise<void> => places.afterAll(() => registry.recover());
+  const takeUp = (ids: readonly string[]): Promise<void> => places.afterAll(() => registry.recover(ids));
+  const recover = async (): Promise<void> => {
+    const ids = await registry.unfinished();
+    if (ids.length > 0) await takeUp(ids);
+  };
   let takeOver: TakeOver | undefined;
   const running = (): readonly SessionActor[] => registry.actors.filter(({ state }) => isRunning(state));
   deps.metrics.gauge('turns_running', () => places.running);
@@ -293,7 +297,15 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
       await gate.beat();
       await recover();
       if (nodes)
-        takeOver = new TakeOver({ leases, clock, random: deps.random, logger, recover, isDraining: () => draining });
+        takeOver = new TakeOver({
+          leases,
+          clock,
+          random: deps.random,
+          logger,
+          recover,
+          takeUp,
+          isDraining: () => draining,
+        });
     },
     beginDrain: () => {
       draining = true;

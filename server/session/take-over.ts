@@ -8,7 +8,10 @@ export interface TakeOverDeps {
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
+  /** Looks at all sessions. */
   readonly recover: () => Promise<void>;
+  /** Takes up these, where no other node did. */
+  readonly takeUp: (sessionIds: readonly string[]) => Promise<void>;
   readonly isDraining: () => boolean;
 }
 
@@ -21,12 +24,13 @@ export class TakeOver {
   readonly #deps: TakeOverDeps;
   #timer: Timer | undefined;
   #looking: Promise<void> = Promise.resolve();
-  #isHinted = false;
+  /** Sessions that were told to be orphans, and are about to be taken up. */
+  #named: string[] = [];
   #isClosed = false;
 
   constructor(deps: TakeOverDeps) {
     this.#deps = deps;
-    deps.leases.onOrphan?.(() => this.#hint());
+    deps.leases.onOrphan?.((sessionId) => this.#hear(sessionId));
     this.#schedule();
   }
 
@@ -40,25 +44,25 @@ export class TakeOver {
     const { clock, random } = this.#deps;
     const delayMs = LOOK_MS.from + random() * (LOOK_MS.to - LOOK_MS.from);
     this.#timer = clock.schedule(delayMs, () => {
-      void this.#look().finally(() => !this.#isClosed && this.#schedule());
+      void this.#inTurn(this.#deps.recover).finally(() => !this.#isClosed && this.#schedule());
     });
   }
 
-  #hint(): void {
-    if (this.#isHinted) return;
-    this.#isHinted = true;
+  #hear(sessionId: string): void {
+    this.#named.push(sessionId);
+    if (this.#named.length > 1) return;
     const { clock, random } = this.#deps;
     clock.schedule(random() * HINT_MS, () => {
-      this.#isHinted = false;
-      void this.#look();
+      const named = [...new Set(this.#named.splice(0))];
+      void this.#inTurn(() => this.#deps.takeUp(named));
     });
   }
 
-  #look(): Promise<void> {
+  #inTurn(take: () => Promise<void>): Promise<void> {
     this.#looking = this.#looking.then(async () => {
-      const { recover, logger, isDraining } = this.#deps;
+      const { logger, isDraining } = this.#deps;
       if (this.#isClosed || isDraining()) return;
-      await recover().catch((error: unknown) => logger.warn('turns without a server were not looked for', { error }));
+      await take().catch((error: unknown) => logger.warn('turns without a server were not taken up', { error }));
     });
     return this.#looking;
   }

@@ -1,5 +1,6 @@
 /** What nodes know of each other through Redis: their inboxes, and the logs that others write. One server, and a Cluster. */
 import { RedisInbox } from '../../server/adapters/redis/index.js';
+import { keys } from '../../server/adapters/redis/keys.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { emptyRedis, openRedisNode, type RedisNode } from '../support/redis-store.js';
@@ -60,6 +61,24 @@ describe.each([
     expect(served).toEqual(Array.from({ length: 50 }, (_, n) => n));
     expect(answers).toEqual(Array.from({ length: 50 }, (_, n) => ['one', n]));
   });
+
+  it('[CMD-5] posts again what an inbox lost, in its order', async () => {
+    const one = await RedisInbox.open({ redis: writer.redis, nodeId: 'one' });
+    inboxes = [one];
+    const answers = Promise.all(Array.from({ length: 9 }, (_, n) => one.ask('two', n, never)));
+    const { client } = reader.redis;
+    while ((await client.xlen(keys.inbox('two'))) < 9);
+    await client.xtrim(keys.inbox('two'), 'MAXLEN', 4);
+    const two = await RedisInbox.open({ redis: reader.redis, nodeId: 'two' });
+    inboxes.push(two);
+    const served: unknown[] = [];
+    two.serve(async (request) => {
+      served.push(request);
+      return request;
+    });
+    expect(await answers).toEqual(served);
+    expect(served).toEqual(Array.from({ length: 9 }, (_, n) => n));
+  }, 15_000);
 
   it('gives up a question when it is told to, and serves what came before it could', async () => {
     const [one, two] = await openInboxes();
@@ -128,6 +147,27 @@ describe.each([
     await until(() => heads.length > 0);
     await write([anEvent(1)]);
     await until(() => heads.includes(1));
+    stop();
+  });
+
+  it('[LOG-1] wakes who watches within a second when the bell is lost', async () => {
+    await writer.sessions.create(aRow(S));
+    const lease = await writer.leases.claim(S);
+    let wake = (): void => undefined;
+    const stop = reader.tail.watch(S, () => wake());
+    // When it listens, and when it begins to read the list of changes.
+    await new Promise<void>((resolve) => {
+      let left = 2;
+      wake = () => --left === 0 && resolve();
+    });
+    await reader.redis.client.unsubscribe(keys.bell(S));
+    const told = new Promise<void>((resolve) => {
+      wake = () => void reader.tail.read(S, 0).then((read) => read?.upTo === 1 && resolve());
+    });
+    await writer.log.append({ sessionId: S, token: lease?.token ?? '', records: [anEvent(1)] });
+    const writtenAt = performance.now();
+    await told;
+    expect(performance.now() - writtenAt).toBeLessThan(1_000);
     stop();
   });
 

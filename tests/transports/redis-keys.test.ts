@@ -32,7 +32,9 @@ const ENDS: readonly (readonly [says: string, range: readonly [from: number, to:
   ['by `retention`', undefined],
   ['when they are completed', undefined],
   // Until the node says for the first time that it lives, it has no end.
-  ['as it is read, and with the node', [-2, 10_000]],
+  ['as it is read, and six leases after the node', [-2, 60_000]],
+  ['never: about the last 1,000 notes', undefined],
+  ['30 min', [0, 1_800_000]],
   ['10 s after it said so last', [0, 10_000]],
   ['10 s', [0, 10_000]],
   ['never: a field for each user that was seen and for each revocation, and about the last 10,000 changes', undefined],
@@ -139,6 +141,7 @@ beforeAll(async () => {
       tools: [{ name: 'look', description: 'look', input_schema: { type: 'object' as const }, run: () => 'seen' }],
       env: { REDIS_URL: redis.url },
       config: {
+        retention: { session_days: 365 },
         org_budget: { month: { tokens: 10_000_000 } },
         roles: {
           user: { ...role, budget: { day: { tokens: 1_000_000 } } },
@@ -180,6 +183,8 @@ it('each key is in the table with its type and its end, and each row of the tabl
   await walk();
   const client = await FrameClient.connect(server.wsUrl, { protocols: ['midstream.v1', `ticket.${ticket['ticket']}`] });
   await client.ofType('connection.ready');
+  // Noted a moment after the change.
+  while (!seen.has('midstream:changes')) await walk();
   expect((await call('boss', '/v1/revocations', { key_id: 'key-poor' })).status).toBe(200);
   expect((await chat('poor', 'hello')).status).toBe(401);
   await walk();

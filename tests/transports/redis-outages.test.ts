@@ -63,7 +63,7 @@ async function connect(server: TestServer): Promise<WsRecorder> {
 /** A turn of the first server that streams, watched on both. */
 async function stream(url: string): Promise<Scene> {
   const reply = manualReply();
-  upstream.script([reply, textReply('Said again.')]);
+  upstream.script([reply, textReply('Said again.'), textReply('And again.')]);
   const [a, b] = [await start(url), await start(url)];
   const [onA, onB] = [await connect(a), await connect(b)];
   const sessionId = await onA.openSession();
@@ -195,7 +195,11 @@ describe('a turn goes on', () => {
     await operator.config('SET', 'maxmemory', '0');
     await goesOn(scene);
     expect((await get(scene.a, '/ready')).status).toBe(200);
-    await scene.onB.accepted(command);
+    const { result } = await scene.onB.accepted(command);
+    await eventually('the end of the turn', async () => {
+      const { body } = await get(scene.b, `/v1/sessions/${other}/events`);
+      return (body['data'] as Json[]).find((e) => e['type'] === 'turn.ended' && e['turn_id'] === result.turn_id);
+    });
   }, 60_000);
 });
 

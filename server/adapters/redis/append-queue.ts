@@ -6,9 +6,17 @@
 import { type LogAppend, LogUnavailable } from '../../ports/event-log.js';
 import type { Logger } from '../../ports/logger.js';
 import { AppendBatch } from './append-batch.js';
+import type { ChangeNotes } from './change-notes.js';
 import { type RedisConnection, RedisUnavailable, type ScriptOutcome } from './redis-connection.js';
 import type { SessionHold, SessionHolds } from './session-holds.js';
 import { toFailed } from './store-door.js';
+
+export interface AppendQueueDeps {
+  readonly redis: RedisConnection;
+  readonly holds: SessionHolds;
+  readonly notes: ChangeNotes;
+  readonly logger: Logger | undefined;
+}
 
 interface Lane {
   readonly ready: Set<AppendBatch>;
@@ -35,6 +43,7 @@ const REASONS: Readonly<Record<string, string>> = {
 
 export class AppendQueue {
   readonly #redis: RedisConnection;
+  readonly #notes: ChangeNotes;
   readonly #holds: SessionHolds;
   readonly #logger: Logger | undefined;
   readonly #lanes = new Map<string, Lane>();
@@ -45,8 +54,9 @@ export class AppendQueue {
   #stalledAt: number | undefined;
   #isClosing = false;
 
-  constructor(redis: RedisConnection, holds: SessionHolds, logger: Logger | undefined) {
+  constructor({ redis, holds, notes, logger }: AppendQueueDeps) {
     this.#redis = redis;
+    this.#notes = notes;
     this.#holds = holds;
     this.#logger = logger;
   }
@@ -140,6 +150,7 @@ export class AppendQueue {
       return;
     }
     this.#flying.delete(hold);
+    this.#notes.note(sessionId, batch.headAfter);
     if (error !== undefined) {
       this.#fail(batch, toFailed(error));
       return;
@@ -198,6 +209,7 @@ export class AppendQueue {
       return;
     }
     this.#flying.delete(hold);
+    this.#notes.note(hold.sessionId, batch.headAfter);
     const message = `Redis did not answer for as long as the lease of session ${hold.sessionId} lives.`;
     this.#fail(batch, new LogUnavailable('store_failed', message));
     if (this.#flying.size === 0) this.#resumed();

@@ -10,3 +10,4 @@ export { RedisSeats } from './redis-seats.js';
 export { RedisTickets } from './redis-tickets.js';
 export { refuseRedisUrl } from './redis-url.js';
 export { createRedisStore, type RedisStore, type RedisStoreOptions } from './redis-store.js';
+export { takeSweepTurn } from './sweep-turn.js';

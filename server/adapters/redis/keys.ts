@@ -83,6 +83,10 @@ export const keys = {
   bell: (id: string): string => `${sessionTag(id)}:bell`,
   /** Channel: sessions with unfinished turns whose lease was given back. */
   orphanChannel: `${PREFIX}:orphans`,
+  /** String: the node that applied retention last; expires when another may. */
+  sweepTurn: `${PREFIX}:sweep-turn`,
+  /** Stream: which sessions changed lately, as nodes noted it. */
+  changes: `${PREFIX}:changes`,
   /** Stream: what other nodes ask of a node and answer to it; trimmed as it is read, expires with the node. */
   inbox: (nodeId: string): string => `${PREFIX}:{node:${nodeId}}:inbox`,
   /** String: that a node is there; expires when it says so no more. */

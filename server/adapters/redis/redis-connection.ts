@@ -39,6 +39,7 @@ const DEFAULT_LOADING_MS = 60_000;
 const DISCONNECT_MS = 250;
 /** How often one that reads its data is asked whether it is ready. */
 const LOADING_LOOK_MS = 500;
+const LISTEN_AGAIN_MS = 1_000;
 /** One that is sent things and answers nothing for so many times of a command is left, and with it what piles up for it. */
 const SILENT_COMMANDS = 2;
 const PROBE_MS = 10_000;
@@ -66,6 +67,7 @@ export class RedisConnection {
     this.client.on('message', (channel: string, message: string) => {
       for (const listener of this.#listeners.get(channel) ?? []) listener(message);
     });
+    if (!('nodes' in this.client)) this.client.on('ready', () => this.#listenAgain());
     this.#logOutages(options.logger);
   }
 
@@ -206,6 +208,15 @@ export class RedisConnection {
     return leave;
   }
 
+  /** By itself the client does it once: what breaks meanwhile would never be heard again. A Cluster has its own way. */
+  #listenAgain(): void {
+    const channels = [...this.#listeners.keys()];
+    if (channels.length === 0 || this.#isClosing) return;
+    this.client.subscribe(...channels).catch(() => {
+      setTimeout(() => this.client.status === 'ready' && this.#listenAgain(), LISTEN_AGAIN_MS).unref();
+    });
+  }
+
   async ping(): Promise<void> {
     await this.do((client) => client.ping());
   }
@@ -257,6 +268,7 @@ function createClient(target: RedisTarget, commandTimeout: number): Redis | Clus
     // What can't be sent now fails now, and what was sent and not answered is not sent again: it may have been done.
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
+    autoResubscribe: false,
     maxRetriesPerRequest: 0,
     commandTimeout,
     connectTimeout: commandTimeout,

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Lease, Leases } from '../../ports/lease.js';
 import type { Logger } from '../../ports/logger.js';
 import type { AppendQueue } from './append-queue.js';
+import type { ChangeNotes } from './change-notes.js';
 import type { DeltaTrims } from './delta-trims.js';
 import { keys } from './keys.js';
 import { hasLapsed, type SessionHold, type SessionHolds } from './session-holds.js';
@@ -24,6 +25,7 @@ export interface RedisLeasesDeps {
   readonly queue: AppendQueue;
   readonly trims: DeltaTrims;
   readonly unfinished: UnfinishedList;
+  readonly notes: ChangeNotes;
   readonly nodeId: string;
   readonly times: LeaseTimes;
   readonly logger: Logger | undefined;
@@ -46,7 +48,7 @@ export class RedisLeases implements Leases {
   }
 
   async claim(sessionId: string): Promise<Lease | undefined> {
-    const { door, holds, queue, nodeId, times } = this.#deps;
+    const { door, holds, queue, notes, nodeId, times } = this.#deps;
     if (door.refusal) throw door.refusal;
     const token = randomBytes(16).toString('hex');
     const hold = holds.begin(sessionId, token);
@@ -61,12 +63,14 @@ export class RedisLeases implements Leases {
       .run('lease-claim', [keys.session(sessionId)], [token, nodeId, times.leaseMs, begun, keys.bell(sessionId)])
       .catch((error: unknown) => {
         give();
+        notes.note(sessionId);
         throw error;
       });
     if (reply === null) {
       give();
       return undefined;
     }
+    notes.note(sessionId);
     const [head, epoch, isStored, wasGivenBack] = reply as [number, string, number, number];
     if (hold.token === token) {
       Object.assign(hold, {
@@ -83,25 +87,30 @@ export class RedisLeases implements Leases {
   }
 
   async release(sessionId: string, { token }: Lease): Promise<void> {
-    const { door, holds, queue, trims } = this.#deps;
+    const { door, holds, queue, trims, notes } = this.#deps;
     const hold = holds.find(sessionId);
     if (hold?.token !== token) return;
     const trimmed = trims.flush(sessionId);
     holds.drop(hold);
     await Promise.all([queue.settled(hold), trimmed]);
-    await door.run('lease-release', [keys.session(sessionId)], releaseArgs(sessionId, token));
+    await door
+      .run('lease-release', [keys.session(sessionId)], releaseArgs(sessionId, token))
+      .finally(() => notes.note(sessionId));
   }
 
   /** Those that are listed as unfinished and whose lease lapsed or was given back. */
   async orphans(): Promise<readonly string[]> {
-    const { door, unfinished } = this.#deps;
-    return unfinished.readOrphans(await now(door));
+    const { holds, unfinished } = this.#deps;
+    return unfinished.readOrphans((sessionId) => holds.find(sessionId)?.isClaimed === true);
   }
 
-  onOrphan(listener: () => void): void {
-    const { door, logger } = this.#deps;
+  onOrphan(listener: (sessionId: string) => void): void {
+    const { door, unfinished, logger } = this.#deps;
     door.redis
-      .listen(keys.orphanChannel, () => listener())
+      .listen(keys.orphanChannel, (sessionId) => {
+        unfinished.forget(sessionId);
+        listener(sessionId);
+      })
       .catch((error: unknown) => logger?.warn('orphans are looked for by time alone', { error }));
   }
 
@@ -112,13 +121,14 @@ export class RedisLeases implements Leases {
   /** Gives every lease back. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    const { door, holds, logger } = this.#deps;
+    const { door, holds, notes, logger } = this.#deps;
     const held = holds.all.map((hold) => {
       const call = {
         keys: [keys.session(hold.sessionId)] as const,
         args: releaseArgs(hold.sessionId, hold.token ?? ''),
       };
       holds.drop(hold);
+      notes.note(hold.sessionId);
       return call;
     });
     const outcomes = await door.redis.runAll('lease-release', held);
@@ -182,11 +192,6 @@ const releaseArgs = (sessionId: string, token: string): string[] => [
   keys.orphanChannel,
   sessionId,
 ];
-
-async function now(door: StoreDoor): Promise<number> {
-  const [seconds, micros] = await door.do((redis) => redis.do((client) => client.time()));
-  return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
-}
 
 /** Random: an epoch that was lost with its tail is never given again. */
 export const newEpoch = (): string => `e${randomBytes(6).toString('hex')}`;

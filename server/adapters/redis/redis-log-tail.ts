@@ -1,6 +1,10 @@
-/** Logs on Redis as other nodes read them: one script a read, woken by publish and by a timer, never fed by either. */
+/**
+ * Logs on Redis as other nodes read them: one script a read, woken by publish and by the list of changes, never fed by
+ * either. A session that doesn't change costs nothing.
+ */
 import type { LogRecord } from '../../core/log-record.js';
 import type { LogTail, TailRead } from '../../ports/log-tail.js';
+import { ChangeList } from './change-list.js';
 import { unpackDeltas } from './delta-pack.js';
 import { keys } from './keys.js';
 import { type Entry, seqOf, toStoredEvent } from './log-entries.js';
@@ -9,17 +13,37 @@ import type { StoreDoor } from './store-door.js';
 type TailReply = [head: number, epoch: string, node: string, token: string, events: Entry[], packs: Entry[]];
 type OnChange = (head: number | undefined) => void;
 
+interface Watch {
+  readonly sessionId: string;
+  readonly onChange: OnChange;
+  /** Undefined while it hears no bell. */
+  leave: (() => void) | undefined;
+  isListening: boolean;
+  isOver: boolean;
+}
+
 const PAGE = 1_000;
-/** Nobody learns later than this of what it was not woken for, in milliseconds. */
-const POLL_MS = 1_000;
+/** Within this time all are woken where it is not known which changed, in milliseconds. */
+const WAKE_ALL_MS = 500;
+const WAKE_EVERY_MS = 25;
 
 export class RedisLogTail implements LogTail {
   readonly #door: StoreDoor;
-  readonly #watches = new Map<OnChange, string>();
+  readonly #changes: ChangeList;
+  readonly #watches = new Map<string, Set<Watch>>();
+  readonly #toWake = new Set<Watch>();
+  #wakeAtOnce = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(door: StoreDoor) {
     this.#door = door;
+    this.#changes = new ChangeList({
+      redis: door.redis,
+      onChange: (sessionId, head) => {
+        for (const { onChange } of this.#watches.get(sessionId) ?? []) onChange(head);
+      },
+      onLost: () => this.#wakeAll(),
+    });
   }
 
   async read(sessionId: string, afterSeq: number): Promise<TailRead | undefined> {
@@ -44,29 +68,66 @@ export class RedisLogTail implements LogTail {
   }
 
   watch(sessionId: string, onChange: OnChange): () => void {
-    // A function of its own: the same one may watch twice.
-    const watcher: OnChange = (head) => onChange(head);
-    this.#watches.set(watcher, sessionId);
-    this.#timer ??= setInterval(() => {
-      for (const wake of this.#watches.keys()) wake(undefined);
-    }, POLL_MS).unref();
-    const listening = this.#door.redis
-      .listen(keys.bell(sessionId), (head) => watcher(head === '' ? undefined : Number(head)))
-      .catch(() => undefined);
-    // What happened before it listened.
-    void listening.then(() => this.#watches.has(watcher) && watcher(undefined));
+    const watch: Watch = { sessionId, onChange, leave: undefined, isListening: false, isOver: false };
+    const ofSession = this.#watches.get(sessionId) ?? new Set();
+    this.#watches.set(sessionId, ofSession.add(watch));
+    this.#changes.start();
+    void this.#listen(watch);
     return () => {
-      this.#watches.delete(watcher);
-      void listening.then((leave) => leave?.());
-      if (this.#watches.size > 0) return;
-      clearInterval(this.#timer);
-      this.#timer = undefined;
+      watch.isOver = true;
+      watch.leave?.();
+      this.#toWake.delete(watch);
+      ofSession.delete(watch);
+      if (ofSession.size > 0 || this.#watches.get(sessionId) !== ofSession) return;
+      this.#watches.delete(sessionId);
+      if (this.#watches.size === 0) this.close();
     };
   }
 
   close(): void {
+    this.#changes.stop();
     clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#toWake.clear();
     this.#watches.clear();
+  }
+
+  async #listen(watch: Watch): Promise<void> {
+    if (watch.isListening) return;
+    watch.isListening = true;
+    const { sessionId, onChange } = watch;
+    try {
+      const leave = await this.#door.redis.listen(keys.bell(sessionId), (head) =>
+        onChange(head === '' ? undefined : Number(head)),
+      );
+      if (watch.isOver) leave();
+      else watch.leave = leave;
+    } catch {
+      // By the list of changes alone, until all are woken again.
+    } finally {
+      watch.isListening = false;
+    }
+    // What happened before it listened.
+    if (!watch.isOver) onChange(undefined);
+  }
+
+  /** Each once, and not all of them in the same moment. */
+  #wakeAll(): void {
+    for (const ofSession of this.#watches.values()) for (const watch of ofSession) this.#toWake.add(watch);
+    this.#wakeAtOnce = Math.ceil(this.#toWake.size / (WAKE_ALL_MS / WAKE_EVERY_MS));
+    this.#timer ??= setInterval(() => this.#wakeSome(), WAKE_EVERY_MS).unref();
+  }
+
+  #wakeSome(): void {
+    let left = this.#wakeAtOnce;
+    for (const watch of this.#toWake) {
+      if (left-- === 0) return;
+      this.#toWake.delete(watch);
+      if (watch.leave) watch.onChange(undefined);
+      else void this.#listen(watch);
+    }
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 }
 

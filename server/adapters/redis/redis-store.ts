@@ -6,6 +6,7 @@ import type { LogTail } from '../../ports/log-tail.js';
 import type { Logger } from '../../ports/logger.js';
 import type { SessionStore } from '../../ports/session-store.js';
 import { AppendQueue } from './append-queue.js';
+import { ChangeNotes } from './change-notes.js';
 import { DeltaTrims } from './delta-trims.js';
 import { keys } from './keys.js';
 import { OwnerAnswers } from './owner-answers.js';
@@ -45,12 +46,13 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
   const nodeId = randomUUID();
   const door = new StoreDoor(redis);
   const holds = new SessionHolds((id) => redis.laneOf(keys.session(id)));
-  const queue = new AppendQueue(redis, holds, logger);
+  const notes = new ChangeNotes(redis);
+  const queue = new AppendQueue({ redis, holds, notes, logger });
   const trims = new DeltaTrims(door, holds);
   const unfinished = new UnfinishedList(door);
   const members = new MemberLists(door);
   const ownerAnswers = new OwnerAnswers(door);
-  const leases = new RedisLeases({ door, holds, queue, trims, unfinished, nodeId, times, logger });
+  const leases = new RedisLeases({ door, holds, queue, trims, unfinished, notes, nodeId, times, logger });
   const tail = new RedisLogTail(door);
   const finish = async (): Promise<void> => {
     door.close();
@@ -58,6 +60,7 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
     await Promise.all(holds.all.map((hold) => queue.settled(hold)));
     await trims.close();
     await leases.close();
+    await notes.close();
     tail.close();
   };
   let closing: Promise<void> | undefined;
@@ -73,7 +76,7 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
       queue,
       unfinished,
       ownerAnswers,
-      sweep: new SessionSweep(door, members, nodeId),
+      sweep: new SessionSweep({ door, members, notes, nodeId }),
       close,
     }),
     leases,

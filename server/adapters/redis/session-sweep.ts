@@ -1,5 +1,6 @@
 /** What is removed, by whom and by retention: a session under its tag first, then where it is listed. */
 import { sessionKeys } from './append-batch.js';
+import type { ChangeNotes } from './change-notes.js';
 import { slotOf } from './key-slot.js';
 import { keys } from './keys.js';
 import { type MemberLists, toMemberIds } from './member-lists.js';
@@ -14,14 +15,23 @@ type Removal = ['removed' | 'kept', user: string, org: string, updated: string, 
 /** All sessions, in shares, so that no key has them all. A session is listed before it is made. */
 export const shareOf = (sessionId: string): string => keys.sessionShare(slotOf(sessionId) % SHARES);
 
+export interface SessionSweepDeps {
+  readonly door: StoreDoor;
+  readonly members: MemberLists;
+  readonly notes: ChangeNotes;
+  readonly nodeId: string;
+}
+
 export class SessionSweep {
   readonly #door: StoreDoor;
   readonly #members: MemberLists;
+  readonly #notes: ChangeNotes;
   readonly #nodeId: string;
 
-  constructor(door: StoreDoor, members: MemberLists, nodeId: string) {
+  constructor({ door, members, notes, nodeId }: SessionSweepDeps) {
     this.#door = door;
     this.#members = members;
+    this.#notes = notes;
     this.#nodeId = nodeId;
   }
 
@@ -84,6 +94,7 @@ export class SessionSweep {
   async #remove(sessionId: string, before: number | ''): Promise<Removal> {
     const removal = (await this.#door.run('session-remove', sessionKeys(sessionId), [before, this.#nodeId])) as Removal;
     if (removal?.[0] === 'kept') return removal;
+    this.#notes.note(sessionId);
     await this.#door.do((redis) =>
       redis.do((client) =>
         Promise.all([client.zrem(shareOf(sessionId), sessionId), client.zrem(keys.unfinished, sessionId)]),

@@ -7,6 +7,7 @@ import type { Stopwatch } from './measured-deps.js';
 export function measureInbox(inbox: Inbox, metrics: Metrics, now: Stopwatch): Inbox {
   return {
     nodeId: inbox.nodeId,
+    renewMs: inbox.renewMs,
     async ask(nodeId, request, signal) {
       const askedAt = now();
       try {

@@ -22,7 +22,7 @@ export function measureLeases(leases: Leases, metrics: Metrics): Leases {
       metrics.leaseChanged('released');
     },
     ...(leases.orphans && { orphans: () => leases.orphans?.() ?? Promise.resolve([]) }),
-    ...(leases.onOrphan && { onOrphan: (listener: () => void) => leases.onOrphan?.(listener) }),
+    ...(leases.onOrphan && { onOrphan: (listener: (sessionId: string) => void) => leases.onOrphan?.(listener) }),
     ...(leases.onLost && { onLost: (listener: (sessionId: string) => void) => leases.onLost?.(listener) }),
   };
 }
