@@ -192,12 +192,15 @@ export class CommandBook {
   /** Commands sent once, to one process, stand in the log as they were sent. */
   #checkOrder(echoes: readonly EchoOf[]): void {
     const places = new Map([...this.#sent.values()].map((sent, at) => [sent.command.id, { ...sent, at }]));
-    const lastAt = new Map<string, number>();
+    const last = new Map<string, { readonly name: string; readonly at: number }>();
     for (const { command_id, seq } of echoes) {
       const sent = places.get(command_id);
       if (!sent || sent.times > 1) continue;
-      if (sent.at < (lastAt.get(sent.to) ?? -1)) this.#deps.report(`[CMD-5] ${command_id} at ${seq} was overtaken`);
-      lastAt.set(sent.to, sent.at);
+      const name = `${sent.command.type} ${command_id} at ${seq}${sent.isUnknown ? ', of unknown outcome,' : ''}`;
+      const before = last.get(sent.to);
+      if (before && sent.at < before.at)
+        this.#deps.report(`[CMD-5] ${name} to ${sent.to} was overtaken by ${before.name}`);
+      last.set(sent.to, { name, at: sent.at });
     }
   }
 }

@@ -192,7 +192,9 @@ export class FuzzSession {
     const { records, next } = await crash;
     for (const record of records) this.witness.learn(record);
     this.#nodes[at] = await this.#open(at, next);
-    this.witness.checkLog(await this.#readLog());
+    // Others go on while it is read.
+    const { head } = this.witness;
+    this.witness.checkLog(await this.#readLog(), head);
   }
 
   /** Lets every turn come to its end. */

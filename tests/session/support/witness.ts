@@ -84,11 +84,12 @@ export class Witness {
       this.report(`[LOG-6] delta ${record.seq} says ${record.quoted}; in the log it is ${merged.join('|')}`);
   }
 
-  /** Whatever was acknowledged is in the log, as it was; and nothing else. */
-  checkLog(log: readonly StoredEvent[]): void {
+  /** Whatever was acknowledged is in the log, as it was; and nothing else. The log may have been read at this head. */
+  checkLog(log: readonly StoredEvent[], upTo = this.head): void {
     const stored = new Map(log.map(({ seq, json }) => [seq, json]));
     for (const [seq, json] of this.#events)
-      if (stored.get(seq) !== json) this.report(`[LOG-1] event ${seq} was lost: ${json}, now ${stored.get(seq)}`);
+      if (seq <= upTo && stored.get(seq) !== json)
+        this.report(`[LOG-1] event ${seq} was lost: ${json}, now ${stored.get(seq)}`);
     for (const { seq } of this.#deltas.values())
       if (stored.has(seq)) this.report(`[LOG-1] delta ${seq} was lost, and its seq used again`);
   }
