@@ -163,16 +163,11 @@ export class ActorRegistry {
   async yield(sessionId: string): Promise<void> {
     const live = this.#actors.get(sessionId);
     if (!live) return;
-    const { logger, followers } = this.#deps;
+    const { logger } = this.#deps;
     await this.#checkpoint(live, 1).catch((error: unknown) =>
       logger.warn('no checkpoint was written', { session_id: sessionId, error }),
     );
-    if (this.#actors.get(sessionId) !== live) return;
-    const { feed, state } = live.actor;
-    this.#forget(sessionId);
-    await live.actor.stop();
-    await this.#release(sessionId, live.lease);
-    followers?.take({ feed, epoch: state.epoch });
+    if (this.#actors.get(sessionId) === live) await this.#giveUp(sessionId, live);
   }
 
   /** Stops everything; what is in the log goes on at the next start. */
@@ -329,17 +324,30 @@ export class ActorRegistry {
     const { clock, logger } = this.#deps;
     for (const [id, live] of [...this.#actors]) {
       try {
-        const isIdle = isUnused(live.actor) && clock.now() - live.usedAt >= IDLE_MS;
-        await this.#checkpoint(live, isIdle ? 1 : CHECKPOINT_EVENTS);
+        const isIdle = (): boolean => this.#isUnused(live.actor) && clock.now() - live.usedAt >= IDLE_MS;
+        const wasIdle = isIdle();
+        await this.#checkpoint(live, wasIdle ? 1 : CHECKPOINT_EVENTS);
         // Somebody may have come while the checkpoint was written.
-        if (!isIdle || !isUnused(live.actor) || clock.now() - live.usedAt < IDLE_MS) continue;
-        this.#forget(id);
-        await live.actor.stop();
-        await this.#release(id, live.lease);
+        if (wasIdle && isIdle()) await this.#giveUp(id, live);
       } catch (error) {
         logger.warn('a session could not be put to rest', { session_id: id, error });
       }
     }
+  }
+
+  /** Nothing runs, no tool is registered, and who watches can go on without the actor. */
+  #isUnused({ state, feed }: SessionActor): boolean {
+    const isWatched = feed.watchers.size > 0 && this.#deps.followers === undefined;
+    return !isWatched && state.turn === undefined && state.queue.length === 0 && state.registrations.length === 0;
+  }
+
+  /** Gives the lease back; watchers stay. */
+  async #giveUp(sessionId: string, live: Live): Promise<void> {
+    const { feed, state } = live.actor;
+    this.#forget(sessionId);
+    await live.actor.stop();
+    await this.#release(sessionId, live.lease);
+    this.#deps.followers?.take({ feed, epoch: state.epoch });
   }
 
   async #checkpoint(live: Live, minEvents: number): Promise<void> {
@@ -358,7 +366,3 @@ export const participantsOf = ({ turn, queue }: SessionState): readonly Particip
   ...(turn?.steers ?? []).map(({ from }) => from),
   ...queue.map(({ from }) => from),
 ];
-
-/** Nobody watches, nothing runs, no tool is registered. */
-const isUnused = ({ state, feed }: SessionActor): boolean =>
-  state.turn === undefined && state.queue.length === 0 && state.registrations.length === 0 && feed.watchers.size === 0;

@@ -1,11 +1,14 @@
-/** Random use of a session over the real embedded store: commands, failing appends, crashes, evictions, slow sockets. */
+/** Random use of a session over the real stores, by one node and by two: commands, failing appends, crashes, evictions, slow sockets. */
 import type { TurnCommand } from '../../protocol/index.js';
+import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { createRandom, type Random } from '../core/support/random.js';
-import { turns } from './support/event-loop.js';
+import { createEmbeddedGround, createRedisGround, type Ground } from './support/fuzz-grounds.js';
 import { FuzzSession } from './support/fuzz-session.js';
 import { say } from './support.js';
 
-const RUNS = process.env['MIDSTREAM_TEST_LONG'] ? 1_500 : 30;
+const isLong = process.env['MIDSTREAM_TEST_LONG'] === '1';
+const RUNS = isLong ? 1_500 : 30;
+const RUNS_ON_REDIS = isLong ? 150 : 4;
 const ACTS = 140;
 /** A registry looks after its actors so often, and puts them to rest after four idle looks. */
 const SWEEP_MS = 15_000;
@@ -18,9 +21,9 @@ class Fuzzer {
   readonly #session: FuzzSession;
   #ids = 0;
 
-  constructor(seed: number) {
+  constructor(seed: number, ground: Ground) {
     this.#random = createRandom(seed);
-    this.#session = new FuzzSession(this.#random);
+    this.#session = new FuzzSession(this.#random, ground);
   }
 
   async run(): Promise<void> {
@@ -30,7 +33,7 @@ class Fuzzer {
       await session.attach(0);
       for (let i = 0; i < ACTS; i++) {
         await this.#act();
-        await turns(this.#random.int(4));
+        await session.pause(this.#random.int(4));
         session.throwViolations();
       }
       await session.settle();
@@ -45,25 +48,25 @@ class Fuzzer {
     const random = this.#random;
     const session = this.#session;
     const action = random.int(27);
-    if (action <= 7) session.model.goOn();
+    if (action <= 7) session.goOn();
     else if (action <= 9) await this.#say();
     else if (action === 10) void this.#send(this.#interrupt());
     else if (action === 11) void this.#send(this.#steer());
     else if (action === 12) await session.attach(this.#pickCursor());
     else if (action === 13) await this.#resume();
     else if (action === 14) this.#register();
-    else if (action === 15) session.room.room.api.connectionClosed('conn_1');
+    else if (action === 15) session.closeConnection();
     else if (action === 16) session.toolEnds.shift()?.();
     else if (action === 17) await this.#answerClientTool();
     else if (action === 18) this.#touchSockets();
-    else if (action === 19) session.room.clock.advance(random.int(9_000));
+    else if (action === 19) session.advance(random.int(9_000));
     else if (action === 20) this.#sendAgain();
     else if (action === 21) this.#sendConflict();
     else if (action === 22) void this.#send(this.#message(), this.#interrupt(), this.#message());
     else if (action === 23 && random.chance(0.3)) await this.#failStore();
     else if (action === 24 && random.chance(0.3)) await session.crash();
     else if (action === 25 && random.chance(0.3)) await this.#rest();
-    else await turns(random.int(5));
+    else await session.pause(random.int(5));
   }
 
   async #say(): Promise<void> {
@@ -110,11 +113,11 @@ class Fuzzer {
   }
 
   #sendConflict(): void {
-    const { book, room } = this.#session;
+    const { book } = this.#session;
     if (book.accepted.length === 0) return;
     const { id, session_id } = this.#random.pick(book.accepted).command;
     const other = { type: 'user.steer', id, session_id, content: 'something else', apply: 'next_step' };
-    void book.followConflict(id, room.send(other));
+    this.#session.sendConflict(id, other);
   }
 
   #register(): void {
@@ -154,17 +157,17 @@ class Fuzzer {
     const random = this.#random;
     const session = this.#session;
     const acts = [
-      () => session.model.goOn(),
+      () => session.goOn(),
       () => void this.#say(),
       () => void session.attach(undefined),
       () => void session.attach(0),
-      () => session.room.clock.advance(SWEEP_MS),
+      () => session.advance(SWEEP_MS),
     ];
     await session.failStore(random.pick(['lost', 'landed']), async () => {
       for (let i = random.int(4); i >= 0; i--) {
         random.pick(acts)();
         if (random.chance(0.5)) void session.look();
-        await turns(random.int(5));
+        await session.pause(random.int(5));
       }
     });
   }
@@ -174,14 +177,14 @@ class Fuzzer {
     const random = this.#random;
     const session = this.#session;
     session.detachAll();
-    session.room.room.api.connectionClosed('conn_1');
+    session.closeConnections();
     if (random.chance(0.7)) await session.settle();
     const come = [() => void this.#say(), () => void session.attach(0), () => void session.attach(undefined)];
     for (let sweep = 1; sweep <= SWEEPS_TO_REST; sweep++) {
-      session.room.clock.advance(SWEEP_MS);
-      await turns(random.int(6));
+      session.advance(SWEEP_MS);
+      await session.pause(random.int(6));
       if (random.chance(sweep < SWEEPS_TO_REST - 2 ? 0.05 : 0.4)) random.pick(come)();
-      await turns(random.int(6));
+      await session.pause(random.int(6));
     }
   }
 
@@ -190,15 +193,30 @@ class Fuzzer {
   }
 }
 
+const LAWS = '[LOG-1] [LOG-2] [LOG-3] [LOG-4] [CMD-2] [CMD-3] [CMD-5] [TURN-1] [TURN-3] [CAN-2] [CAN-4]';
+
 describe('a session under random use', () => {
   const first = Number(process.env['MIDSTREAM_SEED'] ?? Math.floor(Math.random() * 1e9));
+  let redis: RedisServer;
+  beforeAll(async () => {
+    redis = await startRedis();
+  });
+  afterAll(() => redis.dispose());
 
-  it(
-    `[LOG-1] [LOG-2] [LOG-3] [LOG-4] [CMD-2] [CMD-3] [CMD-5] [TURN-1] [TURN-3] [CAN-2] [CAN-4] keeps the laws, from seed ${first}`,
-    async () => {
-      for (let run = 0; run < RUNS; run++) {
+  const grounds: Record<string, { runs: number; make: () => Ground | Promise<Ground> }> = {
+    'on one directory': { runs: RUNS, make: createEmbeddedGround },
+    'on Redis': { runs: RUNS_ON_REDIS, make: () => createRedisGround(redis.url, 1) },
+    ...(isLong && {
+      'on two nodes of one Redis': { runs: RUNS_ON_REDIS, make: () => createRedisGround(redis.url, 2) },
+    }),
+  };
+
+  it.each(Object.entries(grounds))(
+    `${LAWS} keeps the laws %s, from seed ${first}`,
+    async (_, { runs, make }) => {
+      for (let run = 0; run < runs; run++) {
         try {
-          await new Fuzzer(first + run).run();
+          await new Fuzzer(first + run, await make()).run();
         } catch (error) {
           throw new Error(`MIDSTREAM_SEED=${first + run}: ${(error as Error).message}`, { cause: error });
         }

@@ -40,7 +40,7 @@ import {
   type LogRecord,
   toFrame,
 } from '../../server/session/session-api.js';
-import { createSessionRoom, type SessionRoom } from '../../server/session/session-room.js';
+import { createSessionRoom, type RoomDeps, type SessionRoom } from '../../server/session/session-room.js';
 import { createToolCatalog } from '../../server/session/tool-catalog.js';
 import { FakeClock } from '../support/fake-clock.js';
 
@@ -162,7 +162,12 @@ export class TestSink implements FrameSink {
   }
 }
 
+/** What rooms on several nodes have together; the rest of a room's store is its own. */
+export type SharedStore = Pick<EmbeddedStore, 'log' | 'sessions' | 'leases' | 'close'> & Pick<RoomDeps, 'nodes'>;
+
 export interface RoomOptions {
+  readonly shared?: SharedStore;
+  readonly connectionId?: string;
   readonly budgets?: Partial<BudgetPolicy>;
   readonly dataDir?: string;
   readonly tools?: readonly FunctionTool[];
@@ -267,17 +272,21 @@ export async function startRoom({
   factsOf = () => UNKNOWN_MODEL,
   rates = new EmbeddedRates(() => clock.now()),
   seats = new EmbeddedSeats(() => clock.now()),
+  shared,
+  connectionId = 'conn_1',
 }: RoomOptions = {}): Promise<TestRoom> {
   const dataDir = given ?? mkdtempSync(join(tmpdir(), 'midstream-room-'));
   const metrics = new RecordedMetrics();
-  const store = await openEmbeddedStore({
+  const own = await openEmbeddedStore({
     dataDir,
     fsync: 'off',
     now: () => clock.now(),
     ...(flushIntervalMs !== undefined && { flushIntervalMs }),
   });
+  const store: EmbeddedStore = { ...own, ...shared };
   const validator = createInputValidator();
   const room = createSessionRoom({
+    nodes: shared?.nodes,
     log: wrapLog(store.log),
     sessions: wrapSessions(store.sessions),
     leases: wrapLeases(store.leases),
@@ -316,7 +325,7 @@ export async function startRoom({
     approvalTimeoutMs: 600_000,
   });
   await room.recover();
-  const caller: Caller = { principal: LOCAL, connectionId: 'conn_1', requestId: 'req_1' };
+  const caller: Caller = { principal: LOCAL, connectionId, requestId: 'req_1' };
   let ids = 0;
   return {
     room,
@@ -339,9 +348,13 @@ export async function startRoom({
       return { sink, attachment };
     },
     async stop() {
-      await room.close();
-      await store.close();
-      if (given === undefined) rmSync(dataDir, { recursive: true, force: true });
+      try {
+        await room.close();
+      } finally {
+        await shared?.close();
+        await own.close();
+        if (given === undefined) rmSync(dataDir, { recursive: true, force: true });
+      }
     },
   };
 }

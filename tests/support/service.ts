@@ -1,9 +1,7 @@
 /**
  * The server as its users see it: one address. Behind it is one process or, where `MIDSTREAM_TEST_NODES` says so, that
  * many on one Redis, with every connection and every request going to the next of them (NODE-1). A suite that uses
- * `startService` or `startTestService` holds for both. Not so those that look at one process: its log lines
- * (operations, policy-reload, secrets), its memory (floods) or its clock (tickets, revocation,
- * identity), and those that choose the node themselves (many-nodes, two-nodes, shared-budget).
+ * `startService` or `startTestService` holds for both. Which don't, and why, is in docs/TESTING.md.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

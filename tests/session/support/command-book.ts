@@ -13,8 +13,8 @@ export interface Sent {
   firsts: number;
   /** The store failed under it, or the process died: it may have taken effect. */
   isUnknown: boolean;
-  /** In which life of the process it was sent. */
-  readonly life: number;
+  /** Which process it was sent to, and in which life of it. */
+  readonly to: string;
 }
 
 export interface BookDeps {
@@ -30,7 +30,9 @@ type EchoOf = LoggedEvent & { readonly command_id: string };
 export class CommandBook {
   readonly #sent = new Map<string, Sent>();
   readonly #deps: BookDeps;
-  #life = 0;
+  readonly #lives = new Map<number, number>();
+  /** By the life that they were sent to. */
+  readonly #underWay = new Map<string, Sent[]>();
 
   constructor(deps: BookDeps) {
     this.#deps = deps;
@@ -51,34 +53,40 @@ export class CommandBook {
   }
 
   /** Notes commands that go out together, and what comes back for them. Never rejects. */
-  async follow(commands: readonly TurnCommand[], answers: Promise<readonly Accepted[]>): Promise<void> {
-    const life = this.#life;
-    const sent = commands.map((command) => this.#send(command));
+  async follow(node: number, commands: readonly TurnCommand[], answers: Promise<readonly Accepted[]>): Promise<void> {
+    const to = this.#lifeOf(node);
+    const sent = commands.map((command) => this.#send(command, to));
     try {
       const accepted = await answers;
-      if (life === this.#life) for (const [at, one] of sent.entries()) this.#accept(one, accepted[at] as Accepted);
+      if (to === this.#lifeOf(node))
+        for (const [at, one] of sent.entries()) this.#accept(one, accepted[at] as Accepted);
     } catch (error) {
-      if (life === this.#life) for (const one of sent) this.#refuse(one, error);
+      if (to === this.#lifeOf(node)) for (const one of sent) this.#refuse(one, error);
     }
-    for (const one of sent) one.underWay--;
+    if (to === this.#lifeOf(node)) for (const one of sent) this.#settle(one, to);
   }
 
   /** A command under a used id, with another body. */
-  async followConflict(id: string, answer: Promise<unknown>): Promise<void> {
-    const life = this.#life;
+  async followConflict(node: number, id: string, answer: Promise<unknown>): Promise<void> {
+    const to = this.#lifeOf(node);
     const refused = await answer.then(
       () => 'accepted',
       (error: unknown) => (error instanceof MidstreamError ? error.code : String(error)),
     );
     const isRefused =
       refused === 'idempotency_conflict' || (refused === 'store_unavailable' && this.#deps.mayBeUnavailable());
-    if (life === this.#life && !isRefused) this.#deps.report(`[CMD-2] ${id} with another body: ${refused}`);
+    if (to === this.#lifeOf(node) && !isRefused) this.#deps.report(`[CMD-2] ${id} with another body: ${refused}`);
   }
 
   /** The process died: what was under way gets no answer. */
-  endLife(): void {
-    this.#life++;
-    for (const sent of this.#sent.values()) if (sent.underWay > 0) sent.isUnknown = true;
+  endLife(node: number): void {
+    const over = this.#lifeOf(node);
+    this.#lives.set(node, (this.#lives.get(node) ?? 0) + 1);
+    for (const sent of this.#underWay.get(over) ?? []) {
+      sent.isUnknown = true;
+      sent.underWay--;
+    }
+    this.#underWay.delete(over);
   }
 
   /** Holds what callers were told against what the log says in the end. */
@@ -92,18 +100,29 @@ export class CommandBook {
     this.#checkOrder(echoes);
   }
 
-  #send(command: TurnCommand): Sent {
+  #lifeOf(node: number): string {
+    return `${node}:${this.#lives.get(node) ?? 0}`;
+  }
+
+  #settle(sent: Sent, to: string): void {
+    sent.underWay--;
+    const there = this.#underWay.get(to) ?? [];
+    there.splice(there.indexOf(sent), 1);
+  }
+
+  #send(command: TurnCommand, to: string): Sent {
     const sent: Sent = this.#sent.get(command.id) ?? {
       command,
       times: 0,
       underWay: 0,
       firsts: 0,
       isUnknown: false,
-      life: this.#life,
+      to,
     };
     this.#sent.set(command.id, sent);
     sent.times++;
     sent.underWay++;
+    this.#underWay.set(to, [...(this.#underWay.get(to) ?? []), sent]);
     return sent;
   }
 
@@ -173,12 +192,15 @@ export class CommandBook {
   /** Commands sent once, to one process, stand in the log as they were sent. */
   #checkOrder(echoes: readonly EchoOf[]): void {
     const places = new Map([...this.#sent.values()].map((sent, at) => [sent.command.id, { ...sent, at }]));
-    const lastAt = new Map<number, number>();
+    const last = new Map<string, { readonly name: string; readonly at: number }>();
     for (const { command_id, seq } of echoes) {
       const sent = places.get(command_id);
       if (!sent || sent.times > 1) continue;
-      if (sent.at < (lastAt.get(sent.life) ?? -1)) this.#deps.report(`[CMD-5] ${command_id} at ${seq} was overtaken`);
-      lastAt.set(sent.life, sent.at);
+      const name = `${sent.command.type} ${command_id} at ${seq}${sent.isUnknown ? ', of unknown outcome,' : ''}`;
+      const before = last.get(sent.to);
+      if (before && sent.at < before.at)
+        this.#deps.report(`[CMD-5] ${name} to ${sent.to} was overtaken by ${before.name}`);
+      last.set(sent.to, { name, at: sent.at });
     }
   }
 }

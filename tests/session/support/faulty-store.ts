@@ -79,6 +79,7 @@ export class FaultyStore {
 
   async #append(log: EventLog, append: LogAppend): Promise<void> {
     const { fault } = this;
+    if (!this.#isRetired) for (const record of append.records) this.witness.offer(record);
     if (fault === undefined && !this.#refused.has(append.token)) {
       await log.append(append);
       this.#note(append);

@@ -40,10 +40,18 @@ export class Watch {
     if (this.#snapshot?.partial) this.#checkPartial(this.#snapshot, witness);
   }
 
+  hasArrived(log: readonly StoredEvent[]): boolean {
+    return this.last >= (this.#dueOf(log)?.seq ?? 0);
+  }
+
   /** A live client has everything by now. */
   checkArrived(log: readonly StoredEvent[], witness: Witness): void {
-    const due = log.findLast(({ type }) => this.deltas || type !== 'event_start');
+    const due = this.#dueOf(log);
     if (due && this.last < due.seq) witness.report(`[LOG-4] silent after ${this.last} of ${due.seq} ${this.#name()}`);
+  }
+
+  #dueOf(log: readonly StoredEvent[]): StoredEvent | undefined {
+    return log.findLast(({ type }) => this.deltas || type !== 'event_start');
   }
 
   /** From the first delta that is shown of an event, all are, until it is complete. */

@@ -10,6 +10,8 @@ type Delta = Extract<LogRecord, { kind: 'delta' }>;
 export class Witness {
   readonly #events = new Map<number, string>();
   readonly #deltas = new Map<number, Delta>();
+  /** Sent to a log that others read: they may show it before its writer is told that it is there. */
+  readonly #offered = new Map<number, LogRecord[]>();
 
   constructor(readonly report: Report) {}
 
@@ -18,8 +20,29 @@ export class Witness {
     return Math.max(0, ...this.#events.keys(), ...this.#deltas.keys());
   }
 
+  /** The highest seq that was ever sent to the log. */
+  get offeredHead(): number {
+    return Math.max(this.head, ...this.#offered.keys());
+  }
+
   get deltas(): readonly Delta[] {
     return [...this.#deltas.values()].sort((a, b) => a.seq - b.seq);
+  }
+
+  offer(record: LogRecord): void {
+    this.#offered.set(record.seq, [...(this.#offered.get(record.seq) ?? []), record]);
+  }
+
+  /** Notes what a reader of the shared log has shown: that it was there is what it proves. */
+  learn(shown: LogRecord): void {
+    const first = shown.kind === 'delta' ? shown.firstSeq : shown.seq;
+    for (let seq = first; seq <= shown.seq; seq++) {
+      if (this.#events.has(seq) || this.#deltas.has(seq)) continue;
+      const fits = (one: LogRecord): boolean =>
+        one.kind === 'event' ? shown.kind === 'event' && one.json === shown.json : shown.kind === 'delta';
+      const offered = this.#offered.get(seq)?.findLast(fits);
+      if (offered) this.note(offered);
+    }
   }
 
   note(record: LogRecord): void {
@@ -61,11 +84,12 @@ export class Witness {
       this.report(`[LOG-6] delta ${record.seq} says ${record.quoted}; in the log it is ${merged.join('|')}`);
   }
 
-  /** Whatever was acknowledged is in the log, as it was; and nothing else. */
-  checkLog(log: readonly StoredEvent[]): void {
+  /** Whatever was acknowledged is in the log, as it was; and nothing else. The log may have been read at this head. */
+  checkLog(log: readonly StoredEvent[], upTo = this.head): void {
     const stored = new Map(log.map(({ seq, json }) => [seq, json]));
     for (const [seq, json] of this.#events)
-      if (stored.get(seq) !== json) this.report(`[LOG-1] event ${seq} was lost: ${json}, now ${stored.get(seq)}`);
+      if (seq <= upTo && stored.get(seq) !== json)
+        this.report(`[LOG-1] event ${seq} was lost: ${json}, now ${stored.get(seq)}`);
     for (const { seq } of this.#deltas.values())
       if (stored.has(seq)) this.report(`[LOG-1] delta ${seq} was lost, and its seq used again`);
   }
@@ -76,12 +100,14 @@ export class WitnessedSink extends TestSink {
   constructor(
     sessionId: string,
     private readonly witness: Witness,
+    private readonly learnsFrom: 'writer' | 'shared log' = 'writer',
   ) {
     super(sessionId);
   }
 
   override write(record: LogRecord, prevSeq: number): void {
     super.write(record, prevSeq);
+    if (this.learnsFrom === 'shared log') this.witness.learn(record);
     this.witness.checkShown(record, prevSeq);
   }
 }
