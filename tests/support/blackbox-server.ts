@@ -144,6 +144,15 @@ export class BlackboxServer {
     await this.#exited;
   }
 
+  /** It keeps its connections and does nothing, until `resume`. */
+  stall(): void {
+    this.#child?.kill('SIGSTOP');
+  }
+
+  resume(): void {
+    this.#child?.kill('SIGCONT');
+  }
+
   /** Asks it to end; `exited` tells when it has. */
   term(): void {
     this.#child?.kill('SIGTERM');
