@@ -59,7 +59,7 @@ export class NodeClient {
 
   /** Works until `rest`, then sees to it that what was begun comes to an end. Resolves when the session is at rest. */
   async run(): Promise<void> {
-    while (this.#phase !== 'over') {
+    while (this.#isOn) {
       await this.#live().catch(() => after(20 + this.deps.random.int(80)));
       if (Date.now() > this.#settleBy) throw new Error(`${this.deps.name} did not come to rest: ${this.#left()}`);
     }
@@ -70,6 +70,12 @@ export class NodeClient {
     if (this.#phase !== 'working') return;
     this.#phase = 'settling';
     this.#settleBy = Date.now() + SETTLE_MS;
+  }
+
+  /** Ends it wherever it is. */
+  async giveUp(): Promise<void> {
+    this.#phase = 'over';
+    await this.#client?.drop();
   }
 
   /** Reads on until it has this event, then leaves. */
@@ -83,6 +89,10 @@ export class NodeClient {
     if (this.#client) this.#note(this.#client);
   }
 
+  get #isOn(): boolean {
+    return this.#phase !== 'over';
+  }
+
   /** One connection, from its beginning to its end. Rejects where it ends early. */
   async #live(): Promise<void> {
     const client = await this.#connect();
@@ -90,7 +100,7 @@ export class NodeClient {
       await Promise.all(this.#unsure().map((command) => this.#send(client, command)));
       void this.#answerOffers(client);
       while (this.#phase === 'working') await this.#act(client);
-      await this.#settle(client);
+      if (this.#phase === 'settling') await this.#settle(client);
       this.#phase = 'over';
     } catch (error) {
       await client.drop();

@@ -58,16 +58,27 @@ export class NodeCrowd {
   /** Lets all work while `during` goes on, then come to rest, and see the last event. Resolves with the logs. */
   async work(during: () => Promise<void>): Promise<ReadonlyMap<CrowdSession, readonly LoggedEvent[]>> {
     const running = Promise.all(this.clients.map((client) => client.run()));
-    running.catch(() => undefined);
-    await Promise.race([during(), running]);
-    for (const client of this.clients) client.rest();
-    await running;
-    const logs = await Promise.all(
-      this.sessions.map(async (session) => [session, await this.readLog(session, 0)] as const),
-    );
-    for (const [{ clients }, log] of logs)
-      await Promise.all(clients.map((client) => client.leaveAt(log.at(-1)?.seq ?? 0)));
-    return new Map(logs);
+    try {
+      await Promise.race([during(), running]);
+      for (const client of this.clients) client.rest();
+      await running;
+      const logs = await Promise.all(
+        this.sessions.map(async (session) => [session, await this.readLog(session, 0)] as const),
+      );
+      for (const [{ clients }, log] of logs)
+        await Promise.all(clients.map((client) => client.leaveAt(log.at(-1)?.seq ?? 0)));
+      return new Map(logs);
+    } catch (error) {
+      await Promise.all(this.clients.map((client) => client.giveUp()));
+      await running.catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** The codes of all refusals. */
+  refusals(): readonly string[] {
+    const replies = this.sessions.flatMap(({ book }) => book.commands.flatMap((booked) => booked.replies));
+    return replies.flatMap((reply) => (reply.type === 'command.rejected' ? [reply.error.code] : []));
   }
 
   async readLog({ id, user }: CrowdSession, node: number): Promise<readonly LoggedEvent[]> {

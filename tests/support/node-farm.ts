@@ -82,9 +82,16 @@ export class NodeFarm {
     }
   }
 
+  /** Resolves when a node reads an answer of the upstream. */
+  async answering(node: number): Promise<void> {
+    const isReading = (): boolean =>
+      this.upstream.requests.some((request) => request.closing === undefined && this.nodeOf(request) === node);
+    while (!isReading()) await this.upstream.waitForRequest(this.upstream.requests.length + 1);
+  }
+
   /** Which node made a request of the upstream. */
   nodeOf(request: { readonly headers: Readonly<Record<string, unknown>> }): number {
-    return this.nodes.findIndex((_, n) => request.headers['x-api-key'] === upstreamKeyOf(n));
+    return this.nodes.findIndex((_, n) => request.headers['authorization'] === `Bearer ${upstreamKeyOf(n)}`);
   }
 
   async dispose(): Promise<void> {

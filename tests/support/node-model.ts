@@ -26,7 +26,7 @@ export function createModel(random: Random): ChaosModel {
   const call = (name: string): ReplyBlock => ({ type: 'tool_use', id: `toolu_${++calls}`, name, input: { n: calls } });
 
   const speak = (request: RecordedRequest, paceMs: number): MessageReply => {
-    const text: ReplyBlock = { type: 'text', text: `${PRIVATE} ${request.number} `.repeat(4 + random.int(16)) };
+    const text: ReplyBlock = { type: 'text', text: `${PRIVATE} ${request.number} `.repeat(4 + random.int(30)) };
     const blocks = ((): readonly ReplyBlock[] => {
       switch (wishOf(request)) {
         case 'search':
@@ -66,7 +66,7 @@ export function createModel(random: Random): ChaosModel {
 
   return {
     faults: 0,
-    paceMs: 12,
+    paceMs: 30,
     replies,
     answer(request) {
       const spoken = speak(request, this.paceMs);

@@ -29,9 +29,8 @@ export class Saboteur {
     this.#random = random;
   }
 
-  /** To a node that is in the middle of a model's answer, mostly. Resolves when it is up again. */
-  async strike(deed: Deed): Promise<void> {
-    const node = this.#victim();
+  /** By itself it takes a node that is in the middle of a model's answer, mostly. Resolves when it is up again. */
+  async strike(deed: Deed, node = this.#victim()): Promise<void> {
     this.#down.add(node);
     const from = Date.now();
     await this.#do(deed, node);
@@ -64,8 +63,8 @@ export class Saboteur {
   #victim(): number {
     const { upstream, nodes } = this.#farm;
     const up = nodes.map((_, n) => n).filter((n) => !this.#down.has(n));
-    const answered = upstream.requests.filter(({ closing }) => closing === undefined).map((r) => this.#farm.nodeOf(r));
-    const busy = answered.filter((n) => up.includes(n));
+    const open = upstream.requests.filter(({ closing }) => closing === undefined);
+    const busy = open.map((request) => this.#farm.nodeOf(request)).filter((n) => up.includes(n));
     return this.#random.pick(busy.length > 0 && this.#random.chance(0.8) ? busy : up);
   }
 }

@@ -12,6 +12,7 @@ import type { RecordedRequest, Reply } from './upstream/index.js';
 
 /** A settlement follows the span's end by this many milliseconds at most, on a busy machine. */
 const SETTLE_MS = 1_000;
+const { timeOrigin } = performance;
 /** How the server estimates tokens by text. */
 const CHARS_PER_TOKEN = 3.5;
 
@@ -37,11 +38,13 @@ export function boundSpending(spent: Spent): Bounds {
   const bounds: Bounds = { least: 0, most: 0, exact: 0, bounded: 0, violations: [] };
   const byInput = new Map(spent.requests.map((request) => [inputTokensOf(request), request]));
   const told = new Set<RecordedRequest>();
+  const unsure = new Set<RecordedRequest>();
   for (const span of spansOf(spent.log)) {
     const request = byInput.get(span.usage.input_tokens);
     if (isDisturbed(spent, span, request)) {
-      // What is told of its request is in the bounds of that, below.
-      if (request === undefined) bounds.most += span.isTakenOver ? 0 : span.tokens;
+      // Where its request is known, its bounds come below.
+      if (request) unsure.add(request);
+      else bounds.most += span.isTakenOver ? 0 : span.tokens;
       continue;
     }
     if (request) told.add(request);
@@ -51,9 +54,11 @@ export function boundSpending(spent: Spent): Bounds {
     bounds.most += span.tokens;
   }
   for (const request of spent.requests) {
-    const endedAt = performance.timeOrigin + (request.closing?.at ?? performance.now());
-    if (told.has(request) || !wasDisturbed(spent, spent.nodeOf(request), performance.timeOrigin + request.at, endedAt))
-      continue;
+    const node = spent.nodeOf(request);
+    if (node < 0) throw new Error(`whose request ${request.number} is, is not known`);
+    const endedAt = request.closing?.at ?? performance.now();
+    const isSure = !wasDisturbed(spent, node, timeOrigin + request.at, timeOrigin + endedAt);
+    if (told.has(request) || (isSure && !unsure.has(request))) continue;
     bounds.bounded += 1;
     bounds.most += mostOf(request, spent.replies.get(request.number));
   }
