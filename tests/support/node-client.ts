@@ -32,7 +32,9 @@ export interface Mood {
 const CONNECT_MS = 1_000;
 /** A server that doesn't answer for so long is left for another. */
 const REPLY_MS = 2_500;
-const SETTLE_MS = 20_000;
+/** Once all servers are up: the time of a lease, CAN-2's two seconds, and a busy machine. */
+const LAST_REPLY_MS = 10_000;
+const SETTLE_MS = 25_000;
 const LOOK_MS = 200;
 
 const EDIT = { name: 'edit_document', description: 'Edits.', input_schema: { type: 'object' as const } };
@@ -149,11 +151,16 @@ export class NodeClient {
     const from = client.frames.length;
     book.sent(command as never, `${name}/${this.connections}`);
     client.send(command);
+    const { patienceMs } = client;
     this.#inFlight.add(command.id);
     try {
       const reply = await client.replyTo(command.id, from);
       book.answered(reply);
       return reply;
+    } catch (error) {
+      if (patienceMs === LAST_REPLY_MS && !client.isClosed)
+        this.violations.push(`[CMD-1] ${command.type} ${command.id} was not answered in ${patienceMs} ms`);
+      throw error;
     } finally {
       this.#inFlight.delete(command.id);
     }
@@ -183,10 +190,11 @@ export class NodeClient {
 
   /** Everything that is open is answered, by whoever comes first, until nothing is. */
   async #settle(client: WsRecorder): Promise<void> {
+    client.patienceMs = LAST_REPLY_MS;
     for (;;) {
       await Promise.all(this.#unsure().map((command) => this.#send(client, command)));
       this.#take(client);
-      if (this.view.isIdle && this.#unsure().length === 0) return;
+      if (this.view.isIdle && this.#unsure().length + this.#inFlight.size === 0) break;
       await Promise.all(this.view.openCalls.map((call) => this.#give(client, call)));
       if (client.isClosed) throw new Error('the connection is over');
       const from = client.frames.length;
@@ -194,6 +202,7 @@ export class NodeClient {
       await Promise.race([client.waitFor(isNews, 'news', from).catch(() => undefined), after(LOOK_MS)]);
       if (Date.now() > this.#settleBy) throw new Error('not at rest');
     }
+    for (const id of client.unanswered) this.violations.push(`[CMD-1] ${id} was not answered`);
   }
 
   #take(client: WsRecorder): void {
