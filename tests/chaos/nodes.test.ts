@@ -1,5 +1,5 @@
 /** Three servers that are killed, stopped and drained under load: for their clients they are one that never was away. */
-import { setTimeout as after } from 'node:timers/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createRandom, type Random } from '../core/support/random.js';
 import type { LoggedEvent } from '../support/command-book.js';
 import { type CrowdSession, NodeCrowd } from '../support/node-crowd.js';
@@ -44,7 +44,7 @@ describe('servers that go down one after the other', () => {
       const model = createModel(random);
       model.faults = FAULTS;
       farm.upstream.script((request) => model.answer(request));
-      farm.tools.handle(() => after(random.int(40), 'found'));
+      farm.tools.handle(() => delay(random.int(40), 'found'));
       const saboteur = new Saboteur(farm, createRandom(seed + 1));
       const mood = { drops: 0.1, acts: 'all' as const };
       const crowd = await NodeCrowd.create(farm, { sessions: SESSIONS, clientsEach: CLIENTS_EACH, seed, mood });
@@ -52,10 +52,10 @@ describe('servers that go down one after the other', () => {
       const logs = await crowd.work(async () => {
         for (const deeds of (IS_LONG ? longPlan : shortPlan)(random)) {
           // The moment is what is tried here.
-          await after(200 + random.int(500));
+          await delay(200 + random.int(500));
           await Promise.all(deeds.map((deed) => saboteur.strike(deed)));
         }
-        await after(500);
+        await delay(500);
         model.faults = 0;
         model.paceMs = 1;
       });

@@ -134,7 +134,8 @@ export class BlackboxServer {
       throw new Error(`the server ended with ${code} before it listened: ${this.#stderr}${this.#stdout.slice(seen)}`);
     });
     failed.catch(() => undefined);
-    this.#url = await within(Promise.race([listening, failed]), START_MS, 'the server did not begin to listen');
+    const isLate = (): string => `the server did not begin to listen: ${this.#stderr}${this.#stdout.slice(seen)}`;
+    this.#url = await within(Promise.race([listening, failed]), START_MS, isLate);
     return this;
   }
 

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as after } from 'node:timers/promises';
 import type { FileConfigInput } from '../../server/config/index.js';
 import { callHttp, type HttpAnswer } from './blackbox-http.js';
-import { type BlackboxServer, startBlackbox } from './blackbox-server.js';
+import { BlackboxServer } from './blackbox-server.js';
 import { startToolServer, type ToolServer } from './blackbox-tools.js';
 import { type RedisServer, startRedis } from './redis-server.js';
 import { type RoundRobinProxy, startProxy } from './round-robin-proxy.js';
@@ -33,27 +33,16 @@ export class NodeFarm {
     readonly proxy: RoundRobinProxy,
   ) {}
 
-  static async start({ nodes: count, users }: FarmOptions): Promise<NodeFarm> {
+  static async start(options: FarmOptions): Promise<NodeFarm> {
     const [upstream, redis, tools] = await Promise.all([startUpstream(), startRedis(), startToolServer()]);
-    const config = toConfig(tools, users);
-    const nodes = await Promise.all(
-      Array.from({ length: count }, (_, n) =>
-        startBlackbox({
-          upstream,
-          config,
-          env: {
-            REDIS_URL: redis.url,
-            MIDSTREAM_SESSIONS: 'redis',
-            MIDSTREAM_AUTH: 'required',
-            MIDSTREAM_LEASE_MS: String(LEASE_MS),
-            MIDSTREAM_DRAIN_MS: String(DRAIN_MS),
-            ANTHROPIC_API_KEY: upstreamKeyOf(n),
-          },
-        }),
-      ),
-    );
-    const proxy = await startProxy(() => nodes.map(({ url }) => Number(new URL(url).port)));
-    return new NodeFarm(upstream, redis, tools, nodes, proxy);
+    try {
+      const nodes = await startNodes(options, upstream, redis, tools);
+      const proxy = await startProxy(() => nodes.map(({ url }) => Number(new URL(url).port)));
+      return new NodeFarm(upstream, redis, tools, nodes, proxy);
+    } catch (error) {
+      await Promise.all([upstream.close(), redis.dispose(), tools.close()]);
+      throw error;
+    }
   }
 
   /** Of the proxy. */
@@ -99,6 +88,30 @@ export class NodeFarm {
     for (const node of this.nodes) node.resume();
     await Promise.all(this.nodes.map((node) => node.dispose()));
     await Promise.all([this.upstream.close(), this.tools.close(), this.redis.dispose()]);
+  }
+}
+
+async function startNodes(
+  { nodes: count, users }: FarmOptions,
+  upstream: Upstream,
+  redis: RedisServer,
+  tools: ToolServer,
+): Promise<readonly BlackboxServer[]> {
+  const config = toConfig(tools, users);
+  const toEnv = (node: number): Readonly<Record<string, string>> => ({
+    REDIS_URL: redis.url,
+    MIDSTREAM_SESSIONS: 'redis',
+    MIDSTREAM_AUTH: 'required',
+    MIDSTREAM_LEASE_MS: String(LEASE_MS),
+    MIDSTREAM_DRAIN_MS: String(DRAIN_MS),
+    ANTHROPIC_API_KEY: upstreamKeyOf(node),
+  });
+  const nodes = Array.from({ length: count }, (_, n) => new BlackboxServer({ upstream, config, env: toEnv(n) }));
+  try {
+    return await Promise.all(nodes.map((node) => node.start()));
+  } catch (error) {
+    await Promise.all(nodes.map((node) => node.dispose()));
+    throw error;
   }
 }
 
