@@ -137,7 +137,8 @@ export class BlackboxServer {
       throw new Error(`the server ended with ${code} before it listened: ${this.#stderr}${this.#stdout.slice(seen)}`);
     });
     failed.catch(() => undefined);
-    this.#url = await within(Promise.race([listening, failed]), START_MS, 'the server did not begin to listen');
+    const isLate = (): string => `the server did not begin to listen: ${this.#stderr}${this.#stdout.slice(seen)}`;
+    this.#url = await within(Promise.race([listening, failed]), START_MS, isLate);
     return this;
   }
 
@@ -145,6 +146,15 @@ export class BlackboxServer {
   async kill(): Promise<void> {
     this.#child?.kill('SIGKILL');
     await this.#exited;
+  }
+
+  /** It keeps its connections and does nothing, until `resume`. */
+  stall(): void {
+    this.#child?.kill('SIGSTOP');
+  }
+
+  resume(): void {
+    this.#child?.kill('SIGCONT');
   }
 
   /** Asks it to end; `exited` tells when it has. */

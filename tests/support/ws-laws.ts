@@ -27,7 +27,12 @@ export class WsLaws {
     return this.#watches.get(sessionId)?.delivered ?? 0;
   }
 
+  get unanswered(): readonly string[] {
+    return [...this.#owed].filter(([, count]) => count > 0).map(([id]) => id);
+  }
+
   sent(command: ClientFrameInput): void {
+    if (command.type === 'ping') return;
     this.#owed.set(command.id, (this.#owed.get(command.id) ?? 0) + 1);
     if (command.type === 'session.attach') this.#resumes.set(command.id, command.after_seq ?? 0);
   }

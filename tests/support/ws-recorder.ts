@@ -59,10 +59,20 @@ export class WsRecorder {
   }
 
   /** Resolves when the server said `connection.ready`. */
-  static async connect(wsUrl: string, headers: Readonly<Record<string, string>> = {}): Promise<WsRecorder> {
+  static async connect(
+    wsUrl: string,
+    headers: Readonly<Record<string, string>> = {},
+    patienceMs = WAIT_MS,
+  ): Promise<WsRecorder> {
     const socket = new WebSocket(wsUrl, SUBPROTOCOL, { headers, perMessageDeflate: false });
     const recorder = new WsRecorder(socket);
-    await recorder.waitFor('connection.ready');
+    recorder.patienceMs = patienceMs;
+    try {
+      await recorder.waitFor('connection.ready');
+    } catch (error) {
+      socket.terminate();
+      throw error;
+    }
     return recorder;
   }
 
@@ -74,6 +84,15 @@ export class WsRecorder {
   /** What broke a law; a suite asserts that it is empty. */
   get violations(): readonly string[] {
     return this.#laws.violations;
+  }
+
+  /** The ids of commands that were sent and not answered (CMD-1). */
+  get unanswered(): readonly string[] {
+    return this.#laws.unanswered;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
   /** Where a resume would begin. */
