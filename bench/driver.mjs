@@ -5,6 +5,7 @@ import { serveQuestions } from './processes.mjs';
 import { nowUs, toSpread } from './statistics.mjs';
 import { createConversation } from './watched.mjs';
 
+/** Connections: a server refuses more of one address that haven't said anything yet. */
 const OPEN_AT_ONCE = 100;
 /** Between two cancels, so that none waits behind another. */
 const CANCEL_PAUSE_MS = 10;
@@ -19,8 +20,9 @@ let resumptions = [];
 
 /** `depth`: `connection` stops at the handshake, `session` goes on to an attached session. `watch`: see `createConversation`. */
 async function open({ dialect, port, token, count, depth, watch }) {
-  for (let opened = 0; opened < count; opened += OPEN_AT_ONCE) {
-    const batch = Array.from({ length: Math.min(OPEN_AT_ONCE, count - opened) }, () =>
+  const atOnce = Math.ceil(OPEN_AT_ONCE / (1 + (watch?.count ?? 0)));
+  for (let opened = 0; opened < count; opened += atOnce) {
+    const batch = Array.from({ length: Math.min(atOnce, count - opened) }, () =>
       createConversation(dialect, tally, { port, token, watch }),
     );
     conversations.push(...batch);
