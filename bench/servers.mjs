@@ -11,6 +11,8 @@ const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 const SECRET = 'a-secret-of-the-bench-as-long-as-one-must-be';
 const BUDGET = { day: { tokens: 1e12, usd: 1e6 }, month: { tokens: 1e12, usd: 1e6 } };
+/** More turns at a time than a node runs by default. */
+const LIMITS = { running_turns: 2_000 };
 const SHARED_SESSIONS = { MIDSTREAM_SESSIONS: 'redis' };
 const GATES = {
   roles: {
@@ -105,8 +107,11 @@ export class Servers {
 
   async #settingsOf(kind, home) {
     if (kind === 'gated') return this.#closeGates(home);
-    if (kind === 'node') return { env: { REDIS_URL: this.#redis.url, ...SHARED_SESSIONS } };
-    return {};
+    if (kind === 'relay') return {};
+    const config = join(home, 'limits.json');
+    writeFileSync(config, JSON.stringify({ limits: LIMITS }));
+    const env = { MIDSTREAM_CONFIG: config };
+    return { env: kind === 'node' ? { ...env, REDIS_URL: this.#redis.url, ...SHARED_SESSIONS } : env };
   }
 
   async #openRedis(label) {
