@@ -14,7 +14,7 @@ import {
 const KINDS = ['relay', 'midstream', 'nodes'];
 const WATCHERS = [1, 3, 10];
 const WATCHED_SESSIONS = 40;
-const GROWTH = [10, 100, 300, 1_000];
+const GROWTH = [10, 100, 300];
 const WARM_SHAPE = { sessions: 100, watchers: 1 };
 
 const RUNS = {
