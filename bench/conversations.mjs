@@ -33,11 +33,14 @@ class Conversation {
   #onEnd;
   #onAnswer = new Map();
   #fail;
+  #onResumed;
   /** Rejects where the connection breaks. */
   broken = new Promise((_, reject) => {
     this.#fail = reject;
   });
   tokens = 0;
+  /** Tokens that came with the completed message alone. */
+  skipped = 0;
 
   /** `at`: port, path, subprotocol and token, as `FrameSocket` takes them. */
   constructor(tally, at) {
@@ -54,13 +57,32 @@ class Conversation {
 
   /** Resolves with how many tokens came, when the turn is over; `onFirst` is called at the first. */
   prompt(what, onFirst = () => {}) {
+    const over = this.follow(onFirst);
+    this.sendPrompt(JSON.stringify(what));
+    return over;
+  }
+
+  /** The same for a turn that another connection begins. */
+  follow(onFirst = () => {}) {
     this.tokens = 0;
+    this.skipped = 0;
     this.#onFirst = onFirst;
     const over = new Promise((resolve) => {
       this.#onEnd = () => resolve(this.tokens);
     });
-    this.sendPrompt(JSON.stringify(what));
     return Promise.race([over, this.broken]);
+  }
+
+  /** Resolves with the moment of the first token of the next request to the model. */
+  resumed() {
+    const resumed = new Promise((resolve) => {
+      this.#onResumed = { resolve, hasBegun: false };
+    });
+    return Promise.race([resumed, this.broken]);
+  }
+
+  begun() {
+    if (this.#onResumed !== undefined) this.#onResumed.hasBegun = true;
   }
 
   /** Sends a command and resolves with its answer. */
@@ -100,6 +122,10 @@ class Conversation {
       latenciesUs.push(arrivedUs - stampUs),
     );
     if (this.tokens === 0) this.#onFirst();
+    if (this.#onResumed?.hasBegun) {
+      this.#onResumed.resolve(arrivedUs);
+      this.#onResumed = undefined;
+    }
     this.tokens += tokens;
     this.#tally.tokens += tokens;
   }
@@ -115,6 +141,8 @@ class Conversation {
 }
 
 class RelayConversation extends Conversation {
+  #room;
+
   constructor(tally, { port }) {
     super(tally, { port, path: '/' });
   }
@@ -127,8 +155,19 @@ class RelayConversation extends Conversation {
     await this.ready();
   }
 
+  async create() {
+    await this.ready();
+    this.#room = randomUUID();
+    return this.#room;
+  }
+
+  async watch(room) {
+    await this.ready();
+    await this.request({ type: 'watch', room });
+  }
+
   sendPrompt(text) {
-    this.socket.send(JSON.stringify({ type: 'prompt', text }));
+    this.socket.send(JSON.stringify({ type: 'prompt', text, room: this.#room }));
   }
 
   async cancel() {
@@ -141,13 +180,15 @@ class RelayConversation extends Conversation {
   }
 
   take(frame) {
-    if (frame.type === 'cancelled') this.answered(frame.id, frame);
+    if (frame.type === 'cancelled' || frame.type === 'watched') this.answered(frame.id, frame);
     else if (frame.type === 'done') this.ended();
   }
 }
 
 class MidstreamConversation extends Conversation {
   #sessionId;
+  /** Tokens before the message that streams. */
+  #shown = 0;
   #onReady;
   #isReady = new Promise((resolve) => {
     this.#onReady = resolve;
@@ -162,10 +203,20 @@ class MidstreamConversation extends Conversation {
   }
 
   async open() {
+    await this.watch(await this.create());
+  }
+
+  async create() {
     await this.ready();
     const { session } = await this.#ask({ type: 'session.create' });
     this.#sessionId = session.id;
-    await this.#ask({ type: 'session.attach', session_id: session.id, deltas: true });
+    return session.id;
+  }
+
+  async watch(sessionId) {
+    await this.ready();
+    this.#sessionId = sessionId;
+    await this.#ask({ type: 'session.attach', session_id: sessionId, deltas: true });
   }
 
   sendPrompt(text) {
@@ -190,6 +241,13 @@ class MidstreamConversation extends Conversation {
       case 'command.rejected':
         this.answered(frame.id, frame);
         break;
+      case 'event_start':
+        this.begun();
+        this.#shown = this.tokens;
+        break;
+      case 'agent.message':
+        this.skipped += countTokens(frame) - (this.tokens - this.#shown);
+        break;
       case 'turn.ended':
         if (frame.error !== undefined)
           this.fail(new Error(`a turn failed: ${frame.error.code} ${frame.error.message}`));
@@ -205,6 +263,11 @@ class MidstreamConversation extends Conversation {
   }
 }
 
-const DIALECTS = { relay: RelayConversation, midstream: MidstreamConversation, gated: MidstreamConversation };
+const countTokens = ({ content }) => content.reduce((count, { text = '' }) => count + text.split('~').length - 1, 0);
 
-export const createConversation = (dialect, tally, server) => new DIALECTS[dialect](tally, server);
+export const DIALECTS = {
+  relay: RelayConversation,
+  midstream: MidstreamConversation,
+  gated: MidstreamConversation,
+  node: MidstreamConversation,
+};

@@ -1,9 +1,11 @@
 /** The clients, in a process of their own: opens conversations, prompts, waits, cancels, as the run asks. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createConversation, Tally } from './conversations.mjs';
+import { Tally } from './conversations.mjs';
 import { serveQuestions } from './processes.mjs';
 import { nowUs, toSpread } from './statistics.mjs';
+import { createConversation } from './watched.mjs';
 
+/** Connections: a server refuses more of one address that haven't said anything yet. */
 const OPEN_AT_ONCE = 100;
 /** Between two cancels, so that none waits behind another. */
 const CANCEL_PAUSE_MS = 10;
@@ -12,12 +14,16 @@ const tally = new Tally();
 let conversations = [];
 let turns = [];
 let runs = 0;
+/** Tokens of the last run that came with completed messages alone, each for each watcher. */
+let skipped = 0;
+let resumptions = [];
 
-/** `depth`: `connection` stops at the handshake, `session` goes on to an attached session. */
-async function open({ dialect, port, token, count, depth }) {
-  for (let opened = 0; opened < count; opened += OPEN_AT_ONCE) {
-    const batch = Array.from({ length: Math.min(OPEN_AT_ONCE, count - opened) }, () =>
-      createConversation(dialect, tally, { port, token }),
+/** `depth`: `connection` stops at the handshake, `session` goes on to an attached session. `watch`: see `createConversation`. */
+async function open({ dialect, port, token, count, depth, watch }) {
+  const atOnce = Math.ceil(OPEN_AT_ONCE / (1 + (watch?.count ?? 0)));
+  for (let opened = 0; opened < count; opened += atOnce) {
+    const batch = Array.from({ length: Math.min(atOnce, count - opened) }, () =>
+      createConversation(dialect, tally, { port, token, watch }),
     );
     conversations.push(...batch);
     await Promise.all(batch.map((one) => (depth === 'connection' ? one.ready() : one.open())));
@@ -26,12 +32,14 @@ async function open({ dialect, port, token, count, depth }) {
 
 function start({ prompt, atOnce = conversations.length }) {
   const run = runs++;
+  skipped = 0;
   const waiting = conversations.map((conversation, i) => [conversation, `${process.pid}.${run}.${i}`]);
   const work = async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const [conversation, name] = next;
       conversation.name = name;
       const tokens = await conversation.prompt({ ...prompt, name });
+      skipped += conversation.skipped;
       if (tokens !== prompt.tokens && !conversation.isCancelled)
         throw new Error(`${tokens} of ${prompt.tokens} tokens arrived`);
     }
@@ -72,11 +80,20 @@ async function cancel() {
   return { repliedUs, asked };
 }
 
+/** Begins to wait for the next request to the model of each. */
+function awaitResumed() {
+  resumptions = conversations.map((conversation) => conversation.resumed());
+}
+
 function close() {
   for (const conversation of conversations) conversation.close();
   conversations = [];
 }
 
-const ANSWERS = { open, start, count, firstTokens, cancel, close, finish: () => Promise.all(turns).then(() => null) };
+const finish = () => Promise.all(turns).then(() => skipped);
+/** When the first token of each of those requests came. */
+const resumed = () => Promise.all(resumptions);
+
+const ANSWERS = { open, start, count, firstTokens, cancel, close, finish, awaitResumed, resumed };
 
 serveQuestions(async ({ what, ...question }) => (await ANSWERS[what](question)) ?? null);

@@ -1,7 +1,12 @@
 /** What is asked for on the command line: which parts are measured, and how long. */
 import { parseArgs } from 'node:util';
 
-export const PARTS = ['flat', 'paced', 'busy', 'first', 'gates', 'cancel', 'idle', 'turns'];
+/** What can be measured, and the parts of each. */
+const SUITES = {
+  relay: ['flat', 'paced', 'busy', 'first', 'gates', 'cancel', 'idle', 'turns'],
+  nodes: ['watchers', 'growth', 'cancel', 'memory'],
+  failover: ['kill', 'drain'],
+};
 
 const FULL = {
   rounds: 3,
@@ -13,6 +18,10 @@ const FULL = {
   firstTokens: 120,
   idleConnections: 10_000,
   turnSessions: 2_000,
+  watchedMs: 4_000,
+  watchedDeltas: 160_000,
+  restMs: 5_000,
+  failovers: 5,
 };
 
 const QUICK = {
@@ -25,10 +34,19 @@ const QUICK = {
   firstTokens: 40,
   idleConnections: 2_000,
   turnSessions: 500,
+  watchedMs: 2_500,
+  watchedDeltas: 80_000,
+  restMs: 3_000,
+  failovers: 1,
 };
 
-export const USAGE = `usage: npm run bench -- [--quick] [--only ${PARTS.join(',')}] [--rounds n] [--sessions n] [--server path] [--out file]
-  --quick     one short round of everything, below a minute
+const partsOf = (suite) => SUITES[suite].join(',');
+
+export const USAGE = `usage: npm run bench -- [relay|nodes|failover] [--quick] [--only part,part] [--rounds n] [--sessions n] [--server path] [--out file]
+  relay       beside a bare relay, the default; parts: ${partsOf('relay')}
+  nodes       two nodes on one Redis; parts: ${partsOf('nodes')}
+  failover    how long a client on another node waits; parts: ${partsOf('failover')}
+  --quick     one short round of everything
   --only      some of the parts, comma-separated
   --rounds    how often each part is repeated, relay and Midstream in turns (default 3)
   --sessions  sessions at once in the streaming parts (default 100)
@@ -38,8 +56,9 @@ export const USAGE = `usage: npm run bench -- [--quick] [--only ${PARTS.join(','
 
 /** Throws with a sentence where an option can't be used. */
 export function parseOptions(argv) {
-  const { values } = parseArgs({
+  const { values, positionals } = parseArgs({
     args: argv,
+    allowPositionals: true,
     options: {
       quick: { type: 'boolean', default: false },
       only: { type: 'string' },
@@ -52,14 +71,19 @@ export function parseOptions(argv) {
     },
   });
   const sizes = values.quick ? QUICK : FULL;
-  const parts = values.only?.split(',') ?? PARTS;
-  const unknown = parts.find((part) => !PARTS.includes(part));
-  if (unknown !== undefined) throw new Error(`there is no part "${unknown}"; the parts are ${PARTS.join(', ')}`);
+  const [suite = 'relay', extra] = positionals;
+  if (!Object.hasOwn(SUITES, suite) || extra !== undefined)
+    throw new Error(`"${positionals.join(' ')}" can't be measured; one of ${Object.keys(SUITES).join(', ')} can`);
+  const known = SUITES[suite];
+  const parts = values.only?.split(',') ?? known;
+  const unknown = parts.find((part) => !known.includes(part));
+  if (unknown !== undefined) throw new Error(`there is no part "${unknown}"; the parts are ${known.join(', ')}`);
   return {
     ...sizes,
+    suite,
     rounds: values.rounds === undefined ? sizes.rounds : toCount(values.rounds, '--rounds'),
     sessions: toCount(values.sessions, '--sessions'),
-    parts: PARTS.filter((part) => parts.includes(part)),
+    parts: known.filter((part) => parts.includes(part)),
     serverPath: values.server,
     profileDir: values['cpu-prof'],
     outPath: values.out,

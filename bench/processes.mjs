@@ -67,6 +67,13 @@ export class Child {
     });
   }
 
+  /** Resolves when the process is gone; what its end means is the caller's. */
+  async kill(signal) {
+    const gone = this.exited();
+    this.#process.kill(signal);
+    await gone;
+  }
+
   async stop() {
     const gone = this.exited();
     if (this.#process.connected) this.#process.send({ ask: 0, question: 'exit' });

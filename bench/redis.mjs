@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
+import { Redis } from 'ioredis';
 
 const freePort = () =>
   new Promise((resolve) => {
@@ -27,9 +28,25 @@ export async function startRedis(dir) {
     });
     void gone.then(() => reject(new Error('redis-server ended before it was ready')));
   });
+  const client = new Redis({ port, host: '127.0.0.1' });
+  const numbersOf = async (section) => {
+    const lines = (await client.info(section)).matchAll(/^(\w+):([\d.]+)\r?$/gm);
+    return Object.fromEntries(Array.from(lines, ([, name, value]) => [name, Number(value)]));
+  };
   return {
     url: `redis://127.0.0.1:${port}`,
+    async cpuUs() {
+      const { used_cpu_user: user, used_cpu_sys: system } = await numbersOf('cpu');
+      return (user + system) * 1e6;
+    },
+    memory: async () => (await numbersOf('memory')).used_memory,
+    /** How often each command was called until now, by its name. */
+    async calls() {
+      const lines = (await client.info('commandstats')).matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm);
+      return Object.fromEntries(Array.from(lines, ([, name, count]) => [name, Number(count)]));
+    },
     async stop() {
+      client.disconnect();
       server.kill('SIGTERM');
       await gone;
     },

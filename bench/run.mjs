@@ -1,10 +1,11 @@
 /** `npm run bench`: Midstream beside a bare relay, in one run, on one machine, with the same work. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, platform, tmpdir } from 'node:os';
+import { cpus, loadavg, platform, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { measureSync } from './disk.mjs';
+import { runFailover } from './failover.mjs';
 import {
   measureBusy,
   measureCancel,
@@ -14,6 +15,7 @@ import {
   measurePaced,
   measureTurns,
 } from './measure.mjs';
+import { runNodes } from './nodes.mjs';
 import { parseOptions, USAGE } from './options.mjs';
 import { Child, findCores } from './processes.mjs';
 import { toRows, toTable } from './report.mjs';
@@ -77,9 +79,31 @@ async function measureMemory(bench, servers, results) {
   }
 }
 
+async function runRelay(bench, servers) {
+  const { options, dir } = bench;
+  const results = {};
+  const sync = await measureSync(dir);
+  await measureRounds(bench, servers, results);
+  await measureMemory(bench, servers, results);
+  const rows = toRows(results);
+  const { rounds, sessions, idleConnections } = options;
+  return {
+    table: toTable(rows, sync),
+    figures: { rounds, sessions, idle_connections: idleConnections, fsync: sync, figures: rows },
+  };
+}
+
+/** Nodes have all cores, for each of them would have one of its own. */
+const SUITES = {
+  relay: { run: runRelay, pinsServers: true },
+  nodes: { run: runNodes, pinsServers: false },
+  failover: { run: runFailover, pinsServers: false },
+};
+
 async function run(options) {
   const dir = mkdtempSync(join(tmpdir(), 'midstream-bench-'));
-  const cores = findCores();
+  const suite = SUITES[options.suite];
+  const cores = suite.pinsServers ? findCores() : undefined;
   const children = [];
   let servers;
   const start = (name) => {
@@ -92,13 +116,9 @@ async function run(options) {
     const upstream = start('upstream');
     const upstreamPort = await upstream.ask('port');
     const idleConnections = Math.min(options.idleConnections, fileLimit() - SPARE_FILES);
-    const bench = { dir, driver: drivers[0], drivers, upstream, options: { ...options, idleConnections } };
+    const bench = { dir, driver: drivers[0], drivers, upstream, options: { ...options, idleConnections }, say };
     servers = new Servers({ ...options, dir, cores, upstreamPort });
-    const results = {};
-    const sync = await measureSync(dir);
-    await measureRounds(bench, servers, results);
-    await measureMemory(bench, servers, results);
-    const rows = toRows(results);
+    const { table, figures } = await suite.run(bench, servers);
     const [cpu] = cpus();
     const machine = {
       cpu: cpu?.model,
@@ -106,13 +126,9 @@ async function run(options) {
       platform: platform(),
       node: process.version,
       server_pinned: cores !== undefined,
+      load_average: loadavg().map((load) => Number(load.toFixed(1))),
     };
-    const { rounds, sessions } = options;
-    return {
-      rows,
-      sync,
-      report: { machine, rounds, sessions, idle_connections: idleConnections, fsync: sync, figures: rows },
-    };
+    return { table, report: { machine, ...figures } };
   } finally {
     await servers?.stop();
     for (const child of children) await child.stop();
@@ -126,10 +142,10 @@ async function main() {
     console.log(USAGE);
     return;
   }
-  const { rows, sync, report } = await run(options);
+  const { table, report } = await run(options);
   const json = JSON.stringify(report, null, 2);
   if (options.outPath !== undefined) writeFileSync(options.outPath, `${json}\n`);
-  console.log(`${toTable(rows, sync)}\n\n${json}`);
+  console.log(`${table}\n\n${json}`);
 }
 
 main().catch((error) => {

@@ -1,4 +1,4 @@
-/** The two servers, started alike: one core, the probe preloaded, the same upstream. */
+/** The servers, started alike: one core, the probe preloaded, the same upstream. */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -11,6 +11,8 @@ const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 const SECRET = 'a-secret-of-the-bench-as-long-as-one-must-be';
 const BUDGET = { day: { tokens: 1e12, usd: 1e6 }, month: { tokens: 1e12, usd: 1e6 } };
+/** More turns at a time than a node runs by default. */
+const LIMITS = { running_turns: 2_000 };
 const GATES = {
   roles: {
     user: {
@@ -50,8 +52,16 @@ export class Servers {
     return this.#options.serverPath ?? here('../dist/server/main.js');
   }
 
-  /** `kind`: `relay`, `midstream` or `gated`. `label` tells the processes of one run apart. */
-  async start(kind, label) {
+  /** Nodes of one deployment, with their sessions in one Redis. `env`: what they are set to beyond that. */
+  async startNodes(count, label, env = {}) {
+    await this.#openRedis(label);
+    const names = Array.from({ length: count }, (_, n) => `${label}-${n + 1}`);
+    const nodes = await Promise.all(names.map((name) => this.start('node', name, env)));
+    return { nodes, redis: this.#redis };
+  }
+
+  /** `kind`: `relay`, `midstream`, `gated` or `node`. `label` tells the processes of one run apart. */
+  async start(kind, label, more = {}) {
     const { dir, cores, upstreamPort, profileDir } = this.#options;
     const home = join(dir, `${kind}-${label}`);
     mkdirSync(home, { recursive: true });
@@ -60,7 +70,7 @@ export class Servers {
       profileDir === undefined
         ? []
         : ['--cpu-prof', '--cpu-prof-dir', profileDir, '--cpu-prof-name', `${kind}-${label}.cpuprofile`];
-    const { env, token } = kind === 'gated' ? await this.#closeGates(home) : {};
+    const { env, token } = await this.#settingsOf(kind, home);
     const child = new Child(kind, ['--expose-gc', ...profile, '--import', here('probe.mjs'), path], {
       cpus: cores?.server,
       cwd: home,
@@ -73,6 +83,7 @@ export class Servers {
         MIDSTREAM_DATA_DIR: join(home, 'data'),
         MIDSTREAM_BENCH_UPSTREAM_PORT: String(upstreamPort),
         ...env,
+        ...more,
       },
     });
     this.#running.add(child);
@@ -93,9 +104,22 @@ export class Servers {
     this.#redis = undefined;
   }
 
+  async #settingsOf(kind, home) {
+    if (kind === 'gated') return this.#closeGates(home);
+    if (kind === 'relay') return {};
+    const config = join(home, 'limits.json');
+    writeFileSync(config, JSON.stringify({ limits: LIMITS }));
+    const env = { MIDSTREAM_CONFIG: config };
+    return { env: kind === 'node' ? { ...env, REDIS_URL: this.#redis.url } : env };
+  }
+
+  async #openRedis(label) {
+    this.#redis ??= await startRedis(join(this.#options.dir, `redis-${label}`));
+  }
+
   /** Every gate there is: a token, a role with limits and budgets, an organisation's budget, all of it in Redis. */
   async #closeGates(home) {
-    this.#redis ??= await startRedis(join(home, 'redis'));
+    await this.#openRedis('gates');
     const config = join(home, 'gates.json');
     writeFileSync(config, JSON.stringify(GATES));
     return {

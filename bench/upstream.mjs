@@ -93,10 +93,13 @@ function finish(stream) {
   stream.socket.running = undefined;
 }
 
+const textOf = ({ content }) => (typeof content === 'string' ? content : content[0].text);
+
 function begin(socket, body) {
   const { messages } = JSON.parse(body);
-  const { content } = messages.at(-1);
-  const { name, tokens, perSecond, perWrite } = JSON.parse(typeof content === 'string' ? content : content[0].text);
+  // Behind it may stand what a turn that was taken up again had said.
+  const text = messages.map(textOf).findLast((one) => one?.startsWith('{'));
+  const { name, tokens, perSecond, perWrite } = JSON.parse(text);
   socket.running = name;
   socket.write(HEAD + START, 'latin1');
   if (perWrite !== undefined) return pump({ socket, left: tokens, perWrite });

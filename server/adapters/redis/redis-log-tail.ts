@@ -6,6 +6,7 @@ import type { LogRecord } from '../../core/log-record.js';
 import type { LogTail, TailRead } from '../../ports/log-tail.js';
 import { ChangeList } from './change-list.js';
 import { unpackDeltas } from './delta-pack.js';
+import { GatheredCalls } from './gathered-calls.js';
 import { keys } from './keys.js';
 import { type Entry, seqOf, toStoredEvent } from './log-entries.js';
 import type { StoreDoor } from './store-door.js';
@@ -29,6 +30,8 @@ const WAKE_EVERY_MS = 25;
 
 export class RedisLogTail implements LogTail {
   readonly #door: StoreDoor;
+  /** Bells of many sessions come in one piece, and so are their logs read. */
+  readonly #reads: GatheredCalls;
   readonly #changes: ChangeList;
   readonly #watches = new Map<string, Set<Watch>>();
   readonly #toWake = new Set<Watch>();
@@ -37,6 +40,7 @@ export class RedisLogTail implements LogTail {
 
   constructor(door: StoreDoor) {
     this.#door = door;
+    this.#reads = new GatheredCalls(door, 'log-tail');
     this.#changes = new ChangeList({
       redis: door.redis,
       onChange: (sessionId, head) => {
@@ -47,8 +51,10 @@ export class RedisLogTail implements LogTail {
   }
 
   async read(sessionId: string, afterSeq: number): Promise<TailRead | undefined> {
-    const touched = [keys.session(sessionId), keys.events(sessionId), keys.deltas(sessionId)];
-    const reply = (await this.#door.run('log-tail', touched, [afterSeq, PAGE])) as TailReply | null;
+    const reply = (await this.#reads.run({
+      keys: [keys.session(sessionId), keys.events(sessionId), keys.deltas(sessionId)],
+      args: [afterSeq, PAGE],
+    })) as TailReply | null;
     if (reply === null) return undefined;
     const [head, epoch, nodeId, token, events, packs] = reply;
     const upTo = Math.min(endOf(events, head), endOf(packs, head));
