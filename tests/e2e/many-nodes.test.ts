@@ -8,10 +8,9 @@ import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { WsRecorder } from '../support/ws-recorder.js';
 
 /** What a lease lives when nobody renews it, and what others may take on top of it (CAN-2). */
-const TAKE_OVER_MS = 10_000 + 2_000;
+const LEASE_MS = 2_000;
+const TAKE_OVER_MS = LEASE_MS + 2_000;
 const PATIENCE_MS = 20_000;
-/** What waits for a lease to lapse takes 10 s each: two of them always, the others on demand. */
-const itLong = process.env['MIDSTREAM_TEST_LONG'] === '1' ? it : it.skip;
 const DRAIN_MS = 300;
 const SECRET = `${PRIVATE}-of-thirty-two-bytes-at-least`;
 const IDENTITY = {
@@ -49,6 +48,7 @@ async function startServer(): Promise<BlackboxServer> {
     upstream,
     env: {
       REDIS_URL: redis.url,
+      MIDSTREAM_LEASE_MS: String(LEASE_MS),
       MIDSTREAM_DRAIN_MS: String(DRAIN_MS),
       MIDSTREAM_AUTH: 'required',
       ...IDENTITY,
@@ -269,25 +269,21 @@ describe('who is in a session', () => {
     );
   });
 
-  itLong(
-    'is shown to all, whichever server they are on, until they leave or their server dies',
-    async () => {
-      const { a, onA, onB, sessionId } = await openBoth();
-      await onB.attach(sessionId);
-      const idsOf = (client: WsRecorder): string[] => {
-        const last = client.frames.findLast((frame) => frame.type === 'presence.changed');
-        return last?.type === 'presence.changed' ? last.members.map(({ connection_id }) => connection_id).sort() : [];
-      };
-      const both = [onA.connectionId, onB.connectionId].sort();
-      const update = { type: 'presence.update' as const, session_id: sessionId, state: {} };
-      await Promise.all([onA.accepted(update), onB.accepted(update)]);
-      for (const client of [onA, onB]) await client.until(() => idsOf(client).join() === both.join(), 'both are there');
-      await a.kill();
-      clients = [onB];
-      await onB.until(() => idsOf(onB).join() === onB.connectionId, 'one is there');
-    },
-    40_000,
-  );
+  it('is shown to all, whichever server they are on, until they leave or their server dies', async () => {
+    const { a, onA, onB, sessionId } = await openBoth();
+    await onB.attach(sessionId);
+    const idsOf = (client: WsRecorder): string[] => {
+      const last = client.frames.findLast((frame) => frame.type === 'presence.changed');
+      return last?.type === 'presence.changed' ? last.members.map(({ connection_id }) => connection_id).sort() : [];
+    };
+    const both = [onA.connectionId, onB.connectionId].sort();
+    const update = { type: 'presence.update' as const, session_id: sessionId, state: {} };
+    await Promise.all([onA.accepted(update), onB.accepted(update)]);
+    for (const client of [onA, onB]) await client.until(() => idsOf(client).join() === both.join(), 'both are there');
+    await a.kill();
+    clients = [onB];
+    await onB.until(() => idsOf(onB).join() === onB.connectionId, 'one is there');
+  }, 40_000);
 });
 
 describe('Redis that stalls', () => {
@@ -330,26 +326,22 @@ describe('a server that is lost', () => {
     await expectSameAsLog(onB, b, sessionId, head_seq);
   }, 40_000);
 
-  itLong(
-    '[CAN-2] [CMD-2] leaves no command: one that it had not answered is answered by the next owner',
-    async () => {
-      const { a, onB, sessionId, turnId } = await stream();
-      process.kill(a.pid, 'SIGSTOP');
-      const sentAt = performance.now();
-      const cancel = onB.send({ type: 'user.interrupt', session_id: sessionId });
-      const next = onB.send({ type: 'user.message', session_id: sessionId, content: 'Next.' });
-      await a.kill();
-      clients = [onB];
-      expect(await onB.replyTo(cancel)).toMatchObject({ type: 'command.accepted' });
-      expect(performance.now() - sentAt).toBeLessThan(TAKE_OVER_MS);
-      const queued = await onB.replyTo(next);
-      expect(queued).toMatchObject({ type: 'command.accepted' });
-      await onB.attach(sessionId, { after_seq: 0 });
-      expect(await onB.event('turn.ended', { turnId })).toMatchObject({ stop_reason: 'cancelled' });
-      expect(onB.events(sessionId).filter(({ type }) => type === 'user.message')).toHaveLength(2);
-    },
-    40_000,
-  );
+  it('[CAN-2] [CMD-2] leaves no command: one that it had not answered is answered by the next owner', async () => {
+    const { a, onB, sessionId, turnId } = await stream();
+    process.kill(a.pid, 'SIGSTOP');
+    const sentAt = performance.now();
+    const cancel = onB.send({ type: 'user.interrupt', session_id: sessionId });
+    const next = onB.send({ type: 'user.message', session_id: sessionId, content: 'Next.' });
+    await a.kill();
+    clients = [onB];
+    expect(await onB.replyTo(cancel)).toMatchObject({ type: 'command.accepted' });
+    expect(performance.now() - sentAt).toBeLessThan(TAKE_OVER_MS);
+    const queued = await onB.replyTo(next);
+    expect(queued).toMatchObject({ type: 'command.accepted' });
+    await onB.attach(sessionId, { after_seq: 0 });
+    expect(await onB.event('turn.ended', { turnId })).toMatchObject({ stop_reason: 'cancelled' });
+    expect(onB.events(sessionId).filter(({ type }) => type === 'user.message')).toHaveLength(2);
+  }, 40_000);
 
   it('[NODE-3] stopped longer than its lease, writes nothing more, and its clients go on', async () => {
     const { a, b, onA, onB, sessionId, reply, turnId } = await stream();
@@ -367,28 +359,20 @@ describe('a server that is lost', () => {
     await expectSameAsLog(onA, b, sessionId);
   }, 60_000);
 
-  itLong(
-    '[TOOL-5] has client tools of other servers’ connections known to the next owner',
-    async () => {
-      const { a, onB, sessionId } = await openBoth();
-      await onB.attach(sessionId);
-      await onB.accepted({ type: 'tools.register', session_id: sessionId, tools: [EDIT] });
-      await a.kill();
-      clients = [onB];
-      const block = { type: 'tool_use' as const, id: 'toolu_edit', name: 'edit_document', input: {} };
-      upstream.script([
-        { blocks: [textReply('Hello.').blocks[0] as never] },
-        { blocks: [block] },
-        textReply('Edited.'),
-      ]);
-      const first = await onB.prompt(sessionId, 'Hello.');
-      await onB.event('turn.ended', { turnId: first.result.turn_id });
-      const { result } = await onB.prompt(sessionId, 'Edit it.');
-      const offer = await onB.event('tool.offered', { turnId: result.turn_id });
-      expect(offer.connection_id).toBe(onB.connectionId);
-    },
-    40_000,
-  );
+  it('[TOOL-5] has client tools of other servers’ connections known to the next owner', async () => {
+    const { a, onB, sessionId } = await openBoth();
+    await onB.attach(sessionId);
+    await onB.accepted({ type: 'tools.register', session_id: sessionId, tools: [EDIT] });
+    await a.kill();
+    clients = [onB];
+    const block = { type: 'tool_use' as const, id: 'toolu_edit', name: 'edit_document', input: {} };
+    upstream.script([{ blocks: [textReply('Hello.').blocks[0] as never] }, { blocks: [block] }, textReply('Edited.')]);
+    const first = await onB.prompt(sessionId, 'Hello.');
+    await onB.event('turn.ended', { turnId: first.result.turn_id });
+    const { result } = await onB.prompt(sessionId, 'Edit it.');
+    const offer = await onB.event('tool.offered', { turnId: result.turn_id });
+    expect(offer.connection_id).toBe(onB.connectionId);
+  }, 40_000);
 
   it('[NODE-2] on SIGTERM hands a running turn over before its lease lapses', async () => {
     const { a, onA, onB, sessionId, turnId } = await stream();
