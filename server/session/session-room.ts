@@ -4,11 +4,10 @@ import type { BudgetPolicy } from '../core/budget-math.js';
 import { toKnownUsage } from '../core/known-usage.js';
 import { type FitsSchema, mostGenerous, type Policy } from '../core/permissions.js';
 import type { FactsOf } from '../core/prices.js';
-import type { SessionState } from '../core/session-state.js';
 import type { StepContext } from '../core/transition.js';
 import type { AuditLog } from '../ports/audit-log.js';
 import type { CallMemory } from '../ports/call-memory.js';
-import type { Clock, Timer } from '../ports/clock.js';
+import type { Clock } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
 import type { NewId } from '../ports/identity.js';
 import type { Inbox } from '../ports/inbox.js';
@@ -29,6 +28,7 @@ import { createAuditedApi, createAuditedUsage } from './audited-api.js';
 import { BudgetGate } from './budget-gate.js';
 import type { Directory } from './directory.js';
 import { createDirectoryWait } from './directory-wait.js';
+import { cutAll, handOverAll } from './drain.js';
 import { Followers } from './followers.js';
 import { InboxDesk } from './inbox-desk.js';
 import { NodeWatch } from './node-watch.js';
@@ -36,7 +36,6 @@ import { createPromptCounter } from './prompt-counter.js';
 import { RemoteConnections } from './remote-connections.js';
 import { createRevocationDesk } from './revocation-desk.js';
 import { SessionAccess } from './session-access.js';
-import type { SessionActor } from './session-actor.js';
 import type { RevocationApi, SessionApi, UsageApi } from './session-api.js';
 import type { Doors } from './session-door.js';
 import { SessionDoors } from './session-doors.js';
@@ -99,10 +98,6 @@ export interface SessionRoom {
   close(): Promise<void>;
 }
 
-const POLL_MS = 20;
-/** What a store that is away does not take in that time is left to the lease. */
-const HAND_OVER_MS = 1_000;
-const isRunning = ({ turn }: SessionState): boolean => turn !== undefined && turn.phase.name !== 'waiting';
 const CANNOT_TELL = 'the store can’t say who was revoked, so no tool may run';
 
 export function createSessionRoom(deps: RoomDeps): SessionRoom {
@@ -258,7 +253,6 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     if (ids.length > 0) await takeUp(ids);
   };
   let takeOver: TakeOver | undefined;
-  const running = (): readonly SessionActor[] => registry.actors.filter(({ state }) => isRunning(state));
   deps.metrics.gauge('turns_running', () => places.running);
   deps.metrics.gauge('turns_waiting', () => places.waiting);
   deps.metrics.gauge('turn_capacity', () => places.capacity);
@@ -268,26 +262,6 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
   deps.metrics.gauge('subscription_lag_events', () => census.greatestLag);
   deps.metrics.total('delivered_records', () => ({ ...census.delivered }));
   deps.metrics.gauge('budget_holds_open', () => gate.size);
-  /** What runs may end here until then; what doesn't run, and what is left, other nodes take up at once. */
-  const yieldAll = async (until: number): Promise<void> => {
-    for (;;) {
-      const isOver = clock.now() >= until;
-      const rest = registry.actors.filter(({ state }) => isOver || !isRunning(state));
-      const yielded = Promise.all(rest.map(({ state }) => registry.yield(state.sessionId)));
-      let late: Timer | undefined;
-      await Promise.race([
-        yielded,
-        new Promise<void>((resolve) => {
-          late = clock.schedule(HAND_OVER_MS, resolve);
-        }),
-      ]);
-      late?.cancel();
-      if (registry.size === 0) return;
-      if (isOver) logger.warn('sessions could not be handed over', { count: registry.size });
-      if (isOver) return;
-      await new Promise<void>((resolve) => void clock.schedule(POLL_MS, resolve));
-    }
-  };
   return {
     api: guardStore(api),
     usage: createAuditedUsage(createUsageDesk({ ledger, clock, budgets: () => budgets, directory }), { audit, clock }),
@@ -313,16 +287,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     },
     async drained(deadlineMs) {
       const until = clock.now() + deadlineMs;
-      if (nodes) {
-        await yieldAll(until);
-        return;
-      }
-      while (running().length > 0 && clock.now() < until)
-        await new Promise<void>((resolve) => void clock.schedule(POLL_MS, resolve));
-      const cut = running();
-      for (const actor of cut) actor.send({ type: 'cut' });
-      await Promise.allSettled(cut.map((actor) => actor.flushed()));
-      if (cut.length > 0) logger.warn('turns were cut at the drain deadline', { count: cut.length });
+      await (nodes ? handOverAll : cutAll)({ registry, clock, logger }, until);
     },
     async sweep(cut) {
       const removed = await sessions.sweep(cut);
