@@ -53,6 +53,8 @@ export class NodeClient {
   #client: WsRecorder | undefined;
   #phase: 'working' | 'settling' | 'over' = 'working';
   #commands = 0;
+  /** What ended the connection before. */
+  #lastError: unknown;
   #settleBy = Number.POSITIVE_INFINITY;
 
   constructor(deps: NodeClientDeps) {
@@ -62,7 +64,10 @@ export class NodeClient {
   /** Works until `rest`, then sees to it that what was begun comes to an end. Resolves when the session is at rest. */
   async run(): Promise<void> {
     while (this.#isOn) {
-      await this.#live().catch(() => after(20 + this.deps.random.int(80)));
+      await this.#live().catch((error: unknown) => {
+        this.#lastError = error;
+        return after(20 + this.deps.random.int(80));
+      });
       if (Date.now() > this.#settleBy) throw new Error(`${this.deps.name} did not come to rest: ${this.#left()}`);
     }
   }
@@ -216,7 +221,11 @@ export class NodeClient {
       openTurns,
       openCalls,
       unsure: this.#unsure(),
+      isIdle: this.view.isIdle,
+      inFlight: [...this.#inFlight],
       cursor: this.seen.cursor,
+      connections: this.connections,
+      lastError: String(this.#lastError),
     });
   }
 
