@@ -93,8 +93,13 @@ async function checkSpending(
     const requests = served.upstream.requests.filter((request) => userOf(request) === user);
     const bounds = boundSpending({ log, requests, replies, disturbances, nodeOf: (request) => served.nodeOf(request) });
     expect(bounds.violations).toEqual([]);
-    expect(used).toBeGreaterThanOrEqual(bounds.least);
-    expect(used).toBeLessThanOrEqual(bounds.most);
+    if (used < bounds.least || used > bounds.most) {
+      const { body } = await served.get(0, user, '/v1/usage?group_by=session');
+      const { least, most, parts } = bounds;
+      throw new Error(
+        `[BUD-2] ${used} are charged, ${least} to ${most} are due: ${JSON.stringify([body.spend, parts])}`,
+      );
+    }
     counts.used += used;
     counts.exact += bounds.exact;
     counts.bounded += bounds.bounded;

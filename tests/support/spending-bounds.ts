@@ -32,15 +32,18 @@ export interface Bounds {
   exact: number;
   bounded: number;
   readonly violations: string[];
+  /** What the bounds are made of, for who looks into a violation. */
+  readonly parts: object[];
 }
 
 export function boundSpending(spent: Spent): Bounds {
-  const bounds: Bounds = { least: 0, most: 0, exact: 0, bounded: 0, violations: [] };
+  const bounds: Bounds = { least: 0, most: 0, exact: 0, bounded: 0, violations: [], parts: [] };
   const byInput = new Map(spent.requests.map((request) => [inputTokensOf(request), request]));
   const told = new Set<RecordedRequest>();
   const unsure = new Set<RecordedRequest>();
   for (const span of spansOf(spent.log)) {
     const request = byInput.get(span.usage.input_tokens);
+    bounds.parts.push({ ...span, request: request?.number, isDisturbed: isDisturbed(spent, span, request) });
     if (isDisturbed(spent, span, request)) {
       // Where its request is known, its bounds come below.
       if (request) unsure.add(request);
@@ -57,6 +60,8 @@ export function boundSpending(spent: Spent): Bounds {
     const node = spent.nodeOf(request);
     if (node < 0) throw new Error(`whose request ${request.number} is, is not known`);
     const endedAt = request.closing?.at ?? performance.now();
+    const { at, number } = request;
+    bounds.parts.push({ number, node, at: timeOrigin + at, endedAt: timeOrigin + endedAt, isTold: told.has(request) });
     const isSure = !wasDisturbed(spent, node, timeOrigin + request.at, timeOrigin + endedAt);
     if (told.has(request) || (isSure && !unsure.has(request))) continue;
     bounds.bounded += 1;
