@@ -1,11 +1,10 @@
 /** The live actors of this node: opened from their log when first needed, closed when nobody uses them. */
 
 import { MidstreamError } from '../../protocol/index.js';
-import { canCheckpoint, toCheckpoint } from '../core/checkpoint.js';
 import { createSessionState, type NewSession, type Participant, type SessionState } from '../core/session-state.js';
 import type { StepContext } from '../core/transition.js';
 import type { AuditSink } from '../ports/audit-log.js';
-import type { Clock, Timer } from '../ports/clock.js';
+import type { Clock } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
 import type { Lease, Leases } from '../ports/lease.js';
 import type { Logger } from '../ports/logger.js';
@@ -16,6 +15,7 @@ import { SessionActor } from './session-actor.js';
 import { HeldElsewhere } from './session-door.js';
 import { SessionFeed } from './session-feed.js';
 import { foldLog } from './session-fold.js';
+import { type Live, SessionRest } from './session-rest.js';
 import { type RunnerDeps, TurnRunner } from './turn-runner.js';
 
 export interface RegistryDeps {
@@ -35,34 +35,28 @@ export interface RegistryDeps {
   readonly onOpen?: (sessionId: string) => void;
 }
 
-interface Live {
-  readonly actor: SessionActor;
-  readonly lease: Lease;
-  checkpointSeq: number;
-  usedAt: number;
-}
-
 const FIRST_REOPEN_MS = 1_000;
 const MAX_REOPEN_MS = 30_000;
-const SWEEP_MS = 15_000;
-const IDLE_MS = 60_000;
-/** A checkpoint is written when this many events came since the last one. */
-const CHECKPOINT_EVENTS = 200;
-/** How many sessions are taken up at a time. */
-const RECOVER_AT_ONCE = 8;
-
 export class ActorRegistry {
   readonly #deps: RegistryDeps;
   readonly #live = new Map<string, Promise<Live>>();
   readonly #actors = new Map<string, Live>();
-  #sweep: Timer | undefined;
+  readonly #rest: SessionRest;
   #isClosed = false;
   #isYielding = false;
 
   constructor(deps: RegistryDeps) {
     this.#deps = deps;
     deps.leases.onLost?.((sessionId) => this.#lose(sessionId));
-    this.#scheduleSweep();
+    const { sessions, clock, logger, followers } = deps;
+    this.#rest = new SessionRest({
+      sessions,
+      clock,
+      logger,
+      all: () => [...this.#actors],
+      watchersStay: followers !== undefined,
+      giveUp: (sessionId, live) => this.#giveUp(sessionId, live),
+    });
   }
 
   get size(): number {
@@ -121,39 +115,6 @@ export class ActorRegistry {
     await this.#release(sessionId, live.lease);
   }
 
-  /** The sessions that have an unfinished turn which nobody runs. */
-  async unfinished(): Promise<readonly string[]> {
-    const { sessions, leases } = this.#deps;
-    return leases.orphans ? this.#shuffle(await leases.orphans()) : sessions.unfinished();
-  }
-
-  /** Takes up those of them that no other node took (NODE-2). */
-  async recover(ids: readonly string[]): Promise<void> {
-    const { logger } = this.#deps;
-    const left = ids.values();
-    let count = 0;
-    const takeOn = async (): Promise<void> => {
-      for (const id of left) {
-        if (this.find(id)) continue;
-        await this.get(id).then(
-          () => count++,
-          (error: unknown) => {
-            if (!(error instanceof HeldElsewhere)) logger.error('recovery failed', { session_id: id, error });
-          },
-        );
-      }
-    };
-    await Promise.all(Array.from({ length: RECOVER_AT_ONCE }, takeOn));
-    if (count > 0) logger.info('unfinished sessions taken up', { count });
-  }
-
-  /** So that several nodes don't reach for the same one first. */
-  #shuffle(ids: readonly string[]): readonly string[] {
-    const { random } = this.#deps.context();
-    const weighed = ids.map((id) => [random(), id] as const);
-    return weighed.sort(([one], [other]) => one - other).map(([, id]) => id);
-  }
-
   /** From here on other nodes take what this one gives back; it opens nothing more. */
   beginYield(): void {
     this.#isYielding = true;
@@ -163,22 +124,17 @@ export class ActorRegistry {
   async yield(sessionId: string): Promise<void> {
     const live = this.#actors.get(sessionId);
     if (!live) return;
-    const { logger } = this.#deps;
-    await this.#checkpoint(live, 1).catch((error: unknown) =>
-      logger.warn('no checkpoint was written', { session_id: sessionId, error }),
-    );
+    await this.#rest.writeLast(sessionId, live);
     if (this.#actors.get(sessionId) === live) await this.#giveUp(sessionId, live);
   }
 
   /** Stops everything; what is in the log goes on at the next start. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#sweep?.cancel();
+    this.#rest.close();
     await Promise.allSettled(this.#live.values());
     for (const [id, live] of [...this.#actors]) {
-      await this.#checkpoint(live, 1).catch((error: unknown) =>
-        this.#deps.logger.warn('no checkpoint was written', { session_id: id, error }),
-      );
+      await this.#rest.writeLast(id, live);
       await live.actor.stop();
       this.#forget(id);
       await this.#release(id, live.lease);
@@ -312,35 +268,6 @@ export class ActorRegistry {
     return live;
   }
 
-  #scheduleSweep(): void {
-    this.#sweep = this.#deps.clock.schedule(SWEEP_MS, () => {
-      void this.#sweepIdle().finally(() => {
-        if (!this.#isClosed) this.#scheduleSweep();
-      });
-    });
-  }
-
-  async #sweepIdle(): Promise<void> {
-    const { clock, logger } = this.#deps;
-    for (const [id, live] of [...this.#actors]) {
-      try {
-        const isIdle = (): boolean => this.#isUnused(live.actor) && clock.now() - live.usedAt >= IDLE_MS;
-        const wasIdle = isIdle();
-        await this.#checkpoint(live, wasIdle ? 1 : CHECKPOINT_EVENTS);
-        // Somebody may have come while the checkpoint was written.
-        if (wasIdle && isIdle()) await this.#giveUp(id, live);
-      } catch (error) {
-        logger.warn('a session could not be put to rest', { session_id: id, error });
-      }
-    }
-  }
-
-  /** Nothing runs, no tool is registered, and who watches can go on without the actor. */
-  #isUnused({ state, feed }: SessionActor): boolean {
-    const isWatched = feed.watchers.size > 0 && this.#deps.followers === undefined;
-    return !isWatched && state.turn === undefined && state.queue.length === 0 && state.registrations.length === 0;
-  }
-
   /** Gives the lease back; watchers stay. */
   async #giveUp(sessionId: string, live: Live): Promise<void> {
     const { feed, state } = live.actor;
@@ -348,15 +275,6 @@ export class ActorRegistry {
     await live.actor.stop();
     await this.#release(sessionId, live.lease);
     this.#deps.followers?.take({ feed, epoch: state.epoch });
-  }
-
-  async #checkpoint(live: Live, minEvents: number): Promise<void> {
-    const { state } = live.actor;
-    if (live.actor.isDead) return;
-    await live.actor.flushed();
-    if (!canCheckpoint(state) || state.seq - live.checkpointSeq < minEvents) return;
-    await this.#deps.sessions.putCheckpoint(state.sessionId, { seq: state.seq, json: toCheckpoint(state) });
-    live.checkpointSeq = state.seq;
   }
 }
 

@@ -34,6 +34,7 @@ import { InboxDesk } from './inbox-desk.js';
 import { NodeWatch } from './node-watch.js';
 import { createPromptCounter } from './prompt-counter.js';
 import { RemoteConnections } from './remote-connections.js';
+import { Recovery } from './recovery.js';
 import { createRevocationDesk } from './revocation-desk.js';
 import { SessionAccess } from './session-access.js';
 import type { RevocationApi, SessionApi, UsageApi } from './session-api.js';
@@ -247,9 +248,10 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
       isDraining: () => draining,
       deleteSession: (caller, sessionId) => service.deleteSession(caller, sessionId),
     });
-  const takeUp = (ids: readonly string[]): Promise<void> => places.afterAll(() => registry.recover(ids));
+  const recovery = new Recovery({ registry, sessions, leases, random: deps.random, logger });
+  const takeUp = (ids: readonly string[]): Promise<void> => places.afterAll(() => recovery.takeUp(ids));
   const recover = async (): Promise<void> => {
-    const ids = await registry.unfinished();
+    const ids = await recovery.unfinished();
     if (ids.length > 0) await takeUp(ids);
   };
   let takeOver: TakeOver | undefined;

@@ -120,7 +120,7 @@ const userOf = ({ body }: RecordedRequest): number =>
   Number(/\bu(\d+)c\d+-/.exec(JSON.stringify(body['messages']))?.[1] ?? -1);
 
 const recoveriesIn = (events: readonly LoggedEvent[]): number =>
-  events.filter(({ type, recovery }) => type === 'turn.resumed' && recovery !== undefined).length;
+  events.filter(({ type, deadline_at }) => type === 'turn.resumed' && deadline_at !== undefined).length;
 
 function tell(
   seed: number,
