@@ -65,6 +65,8 @@ export interface App {
   close(drainMs?: number): Promise<void>;
 }
 
+/** What has begun waits for a store at least so long, and as long as leases live, in milliseconds. */
+const STORE_PATIENCE_MS = 30_000;
 const RECONNECT_AFTER_MS = 1_000;
 
 /** Opens the store, takes up unfinished turns and listens. Rejects where the store or the address can't be had. */
@@ -110,6 +112,7 @@ export async function createApp(config: Config, overrides: AppOverrides = {}): P
     mayRegister: (name) =>
       (config.clientTools === undefined && !verifier.required) || matchesAny(config.clientTools ?? [], name),
     approvalTimeoutMs: overrides.approvalTimeoutMs ?? 600_000,
+    storePatienceMs: Math.max(STORE_PATIENCE_MS, config.leases.leaseMs),
   });
 
   const api = measureApi(room.api, metrics, stopwatch);

@@ -90,7 +90,10 @@ async function openEmbedded({ dataDir, fsync }: Config, clock: Clock, logger: Lo
 async function openShared(redis: RedisConnection, times: Config['leases'], logger: Logger): Promise<Stores> {
   const store = createRedisStore({ redis, logger, times });
   const { log, sessions, leases, tail, nodeId } = store;
-  const inbox = await RedisInbox.open({ redis, nodeId, logger, times });
+  const inbox = await RedisInbox.open({ redis, nodeId, logger, times }).catch(async (error: unknown) => {
+    await store.close();
+    throw error;
+  });
   // A node that holds nothing looks for holds of the dead all the same.
   const ledger = new RedisLedger({ redis, logger, sweepEveryMs: LEDGER_TIMES.leaseMs / 2 });
   const audit = new RedisAudit(redis, logger);

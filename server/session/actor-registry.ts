@@ -8,7 +8,7 @@ import type { Clock } from '../ports/clock.js';
 import type { EventLog } from '../ports/event-log.js';
 import type { Lease, Leases } from '../ports/lease.js';
 import type { Logger } from '../ports/logger.js';
-import type { SessionStore } from '../ports/session-store.js';
+import type { SessionRow, SessionStore } from '../ports/session-store.js';
 import { CommandMemory } from './command-memory.js';
 import type { Followers } from './followers.js';
 import { SessionActor } from './session-actor.js';
@@ -120,6 +120,10 @@ export class ActorRegistry {
     this.#isYielding = true;
   }
 
+  get isYielding(): boolean {
+    return this.#isYielding;
+  }
+
   /** Gives a session to whichever node takes it. */
   async yield(sessionId: string): Promise<void> {
     const live = this.#actors.get(sessionId);
@@ -154,12 +158,25 @@ export class ActorRegistry {
   }
 
   async #openWith(sessionId: string, lease: Lease): Promise<Live> {
-    const { sessions, followers, loadRoles, onOpen } = this.#deps;
+    const { sessions, followers } = this.#deps;
     // Only now it is what it is: another node may have written it until it was claimed.
     const row = await sessions.get(sessionId);
     if (!row) throw new MidstreamError('session_not_found');
     const epoch = this.#epochOf(lease);
     const feed = await followers?.handOver(sessionId, epoch);
+    try {
+      return await this.#resume(row, lease, feed);
+    } catch (error) {
+      // Who watches must not be left with nobody.
+      if (feed) followers?.take({ feed, epoch });
+      throw error;
+    }
+  }
+
+  async #resume(row: SessionRow, lease: Lease, feed: SessionFeed | undefined): Promise<Live> {
+    const { sessions, loadRoles, onOpen } = this.#deps;
+    const { id: sessionId } = row;
+    const epoch = this.#epochOf(lease);
     const { state, checkpointSeq } = await foldLog(row, epoch, this.#deps);
     if (state.deleted) {
       // Its removal was cut short.
@@ -206,12 +223,22 @@ export class ActorRegistry {
     if (followers) followers.take({ feed, epoch: state.epoch });
     else feed.end('failed');
     if (state.turn || state.queue.length > 0) this.#openAgain(sessionId, FIRST_REOPEN_MS);
+    else void this.#release(sessionId, live.lease);
   }
 
   /** Another node writes this session, or may: all work on it ends (NODE-3), and its watchers see how it goes on. */
   #lose(sessionId: string): void {
     const live = this.#actors.get(sessionId);
-    if (!live || live.actor.isDead) return;
+    if (!live) {
+      // It is being opened under that lease.
+      const opening = this.#live.get(sessionId);
+      opening?.then(
+        (opened) => this.#actors.get(sessionId) === opened && this.#lose(sessionId),
+        () => undefined,
+      );
+      return;
+    }
+    if (live.actor.isDead) return;
     this.#deps.logger.warn('a session’s lease was lost', { session_id: sessionId });
     void live.actor.stop();
     this.#replace(sessionId);
@@ -272,9 +299,11 @@ export class ActorRegistry {
   async #giveUp(sessionId: string, live: Live): Promise<void> {
     const { feed, state } = live.actor;
     this.#forget(sessionId);
-    await live.actor.stop();
-    await this.#release(sessionId, live.lease);
+    const stopped = live.actor.stop();
+    // At once: whoever opens the session again meanwhile gets this feed.
     this.#deps.followers?.take({ feed, epoch: state.epoch });
+    await stopped;
+    await this.#release(sessionId, live.lease);
   }
 }
 

@@ -5,17 +5,21 @@ import type { Directory } from './directory.js';
 export interface DirectoryWaitDeps {
   readonly directory: Pick<Directory, 'isCurrent'>;
   readonly clock: Clock;
+  /** Then what waits is decided without it, and that is to deny; in milliseconds. */
+  readonly patienceMs: number;
 }
 
 const LOOK_MS = 50;
-/** Then what waits is decided without it, and that is to deny. */
-const PATIENCE_MS = 10_000;
 
 /** Returns what gives the time to wait: undefined where there is none. */
-export function createDirectoryWait({ directory, clock }: DirectoryWaitDeps): () => Promise<void> | undefined {
+export function createDirectoryWait({
+  directory,
+  clock,
+  patienceMs,
+}: DirectoryWaitDeps): () => Promise<void> | undefined {
   let waiting: Promise<void> | undefined;
   const wait = async (): Promise<void> => {
-    const until = clock.now() + PATIENCE_MS;
+    const until = clock.now() + patienceMs;
     while (!directory.isCurrent && clock.now() < until)
       await new Promise<void>((resolve) => void clock.schedule(LOOK_MS, resolve));
     waiting = undefined;

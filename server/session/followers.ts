@@ -26,6 +26,8 @@ export interface Shown {
 
 interface Entry {
   readonly opening: Promise<SessionFollower>;
+  /** The feed that it goes on with. */
+  readonly shown: Shown | undefined;
   follower: SessionFollower | undefined;
   usedAt: number;
 }
@@ -40,6 +42,10 @@ const MAX_RETRY_MS = 5_000;
 export class Followers {
   readonly #deps: FollowersDeps;
   readonly #entries = new Map<string, Entry>();
+  /** Whose watchers wait to be followed, by session. */
+  readonly #waiting = new Map<string, Shown>();
+  /** Others of the same sessions, for who watched before: until nobody does. */
+  readonly #aside = new Set<Entry>();
   #look: Timer | undefined;
   #sweep: Timer | undefined;
   #isClosed = false;
@@ -54,11 +60,11 @@ export class Followers {
   async get(sessionId: string): Promise<SessionFollower> {
     const known = this.#entries.get(sessionId);
     if (known) known.usedAt = this.#deps.clock.now();
-    return (known ?? this.#open(sessionId, undefined)).opening;
+    return (known ?? this.#open(sessionId)).opening;
   }
 
   get feeds(): readonly SessionFeed[] {
-    return [...this.#entries.values()].flatMap(({ follower }) => follower?.feed ?? []);
+    return [...this.#entries.values(), ...this.#aside].flatMap(({ follower }) => follower?.feed ?? []);
   }
 
   /** Where it is followed already. */
@@ -67,23 +73,18 @@ export class Followers {
   }
 
   /** Another node writes the session from now on; who watches it here stays where it is. */
-  take(shown: Shown, delayMs = FIRST_RETRY_MS): void {
-    const { feed } = shown;
-    const { sessionId } = feed;
-    if (this.#isClosed || feed.watchers.size === 0) return;
-    this.#open(sessionId, shown).opening.catch((error: unknown) => {
-      if (error instanceof MidstreamError && error.code === 'session_not_found') {
-        feed.end('deleted');
-        return;
-      }
-      this.#deps.logger.warn('a session could not be followed yet', { session_id: sessionId, error });
-      this.#deps.clock.schedule(delayMs, () => this.take(shown, Math.min(delayMs * 2, MAX_RETRY_MS)));
-    });
+  take(shown: Shown): void {
+    const { sessionId, watchers } = shown.feed;
+    if (this.#isClosed || watchers.size === 0) return;
+    this.#waiting.set(sessionId, shown);
+    this.#followWaiting(sessionId, FIRST_RETRY_MS);
   }
 
   /** This node writes the session from now on: gives the feed, brought up to the head of a log that nobody else writes. */
   async handOver(sessionId: string, epoch: string): Promise<SessionFeed | undefined> {
-    const follower = await this.#entries.get(sessionId)?.opening.catch(() => undefined);
+    const known = this.#entries.get(sessionId);
+    const entry = known ?? (this.#waiting.has(sessionId) ? this.#open(sessionId) : undefined);
+    const follower = await entry?.opening.catch(() => undefined);
     if (!follower) return undefined;
     await follower.catchUp();
     if (follower.isOver || follower.state.epoch !== epoch) return undefined;
@@ -96,17 +97,46 @@ export class Followers {
     this.#isClosed = true;
     this.#look?.cancel();
     this.#sweep?.cancel();
-    for (const { follower } of this.#entries.values()) follower?.stop();
+    for (const { follower } of [...this.#entries.values(), ...this.#aside]) follower?.stop();
     this.#entries.clear();
+    this.#waiting.clear();
+    this.#aside.clear();
   }
 
-  #open(sessionId: string, shown: Shown | undefined): Entry {
+  #followWaiting(sessionId: string, delayMs: number): void {
+    const shown = this.#waiting.get(sessionId);
+    if (this.#isClosed || !shown) return;
+    const { feed } = shown;
+    if (feed.watchers.size === 0) {
+      this.#waiting.delete(sessionId);
+      return;
+    }
+    const known = this.#entries.get(sessionId);
+    const { opening } = known?.shown === shown ? known : this.#open(sessionId);
+    opening.catch((error: unknown) => {
+      if (error instanceof MidstreamError && error.code === 'session_not_found') {
+        if (this.#waiting.get(sessionId) === shown) this.#waiting.delete(sessionId);
+        feed.end('deleted');
+        return;
+      }
+      this.#deps.logger.warn('a session could not be followed yet', { session_id: sessionId, error });
+      this.#deps.clock.schedule(delayMs, () => this.#followWaiting(sessionId, Math.min(delayMs * 2, MAX_RETRY_MS)));
+    });
+  }
+
+  /** Goes on with the feed that waits, where one does. */
+  #open(sessionId: string): Entry {
+    const before = this.#entries.get(sessionId);
+    if (before) this.#aside.add(before);
+    const shown = this.#waiting.get(sessionId);
     const opening = this.#follow(sessionId, shown);
-    const entry: Entry = { opening, follower: undefined, usedAt: this.#deps.clock.now() };
+    const entry: Entry = { opening, shown, follower: undefined, usedAt: this.#deps.clock.now() };
     this.#entries.set(sessionId, entry);
     opening.then(
       (follower) => {
         entry.follower = follower;
+        if (follower.isOver) this.#forget(sessionId, entry);
+        if (shown && this.#waiting.get(sessionId) === shown) this.#waiting.delete(sessionId);
       },
       () => this.#forget(sessionId, entry),
     );
@@ -125,7 +155,10 @@ export class Followers {
     const state = toFirstState(row, covered, read.epoch);
     const isSame = shown?.epoch === read.epoch;
     if (!isSame) shown?.feed.reset(read.epoch);
-    const onOver = (): void => this.#forget(sessionId, this.#entries.get(sessionId));
+    const onOver = (): void => {
+      for (const entry of [this.#entries.get(sessionId), ...this.#aside])
+        if (entry?.follower === follower) this.#forget(sessionId, entry);
+    };
     const follower: SessionFollower = new SessionFollower(
       { tail, clock, logger, onOver },
       state,
@@ -143,6 +176,7 @@ export class Followers {
 
   #forget(sessionId: string, entry: Entry | undefined): void {
     if (this.#entries.get(sessionId) === entry) this.#entries.delete(sessionId);
+    if (entry) this.#aside.delete(entry);
   }
 
   #scheduleLook(): void {
@@ -161,6 +195,11 @@ export class Followers {
 
   #rest(): void {
     const { clock, isNeeded } = this.#deps;
+    for (const entry of this.#aside) {
+      if (!entry.follower || entry.follower.feed.watchers.size > 0) continue;
+      entry.follower.stop();
+      this.#aside.delete(entry);
+    }
     for (const [sessionId, { follower, usedAt }] of [...this.#entries]) {
       if (!follower || follower.feed.watchers.size > 0 || isNeeded(sessionId)) continue;
       if (clock.now() - usedAt < UNUSED_MS) continue;

@@ -13,7 +13,7 @@ import { type Inbox, InboxUnavailable } from '../ports/inbox.js';
 import type { LogOwner } from '../ports/log-tail.js';
 import type { Carried } from './command-fates.js';
 import { type NodeAnswer, type NodeRequest, toSentCaller } from './node-messages.js';
-import { ActorGone, unavailable } from './replies.js';
+import { ActorGone, isUnavailable, unavailable } from './replies.js';
 import type { Accepted, Caller } from './session-api.js';
 import type { SessionDoor } from './session-door.js';
 import type { SessionFeed } from './session-feed.js';
@@ -97,7 +97,10 @@ export class RemoteSession implements SessionDoor {
   }
 
   leave(connectionId: string): void {
-    this.#ask({ kind: 'leave', connectionId }, undefined).catch(() => undefined);
+    this.#ask({ kind: 'leave', connectionId }, undefined).catch((error: unknown) => {
+      // Told again until it is heard; an owner that comes after this one is told of no connection that went.
+      if (isUnavailable(error)) this.#deps.clock.schedule(LOOK_MS, () => this.leave(connectionId));
+    });
   }
 
   async delete(by: Principal): Promise<void> {

@@ -31,6 +31,9 @@ export class ActorGone extends Error {
 export const unavailable = (): MidstreamError =>
   new MidstreamError('store_unavailable', undefined, { details: { outcome: 'unknown' } });
 
+export const isUnavailable = (error: unknown): boolean =>
+  error instanceof MidstreamError && error.code === 'store_unavailable';
+
 export const toSender = ({ principal, connectionId }: Caller): Sender => ({ principal, connectionId });
 
 export function toAccepted(reply: Reply): Accepted {

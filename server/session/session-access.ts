@@ -4,7 +4,7 @@ import { refusalOf, type Shared } from '../core/membership.js';
 import { type Participant, toFirstMembers } from '../core/session-state.js';
 import type { SessionRow, SessionStore } from '../ports/session-store.js';
 import { CommandOrder } from './command-order.js';
-import { ActorGone } from './replies.js';
+import { ActorGone, unavailable } from './replies.js';
 import type { Caller } from './session-api.js';
 import type { Doors, SessionDoor } from './session-door.js';
 
@@ -42,12 +42,15 @@ export class SessionAccess {
 
   async #try<T>(find: () => Promise<SessionDoor>, use: (actor: SessionDoor) => Promise<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
-      const actor = await find();
+      const actor = await find().catch((error: unknown) => {
+        // Who was asked before may have done it (CMD-3).
+        throw tries > 1 && isRefused(error) ? unavailable() : error;
+      });
       try {
         return await use(actor);
       } catch (error) {
         if (!(error instanceof ActorGone)) throw error;
-        if (tries === MAX_ACTORS) throw new MidstreamError('store_unavailable');
+        if (tries === MAX_ACTORS) throw unavailable();
       }
     }
   }
@@ -74,6 +77,9 @@ export class SessionAccess {
     return reading;
   }
 }
+
+const isRefused = (error: unknown): boolean =>
+  error instanceof MidstreamError && (error.code === 'store_unavailable' || error.code === 'draining');
 
 /** How many actors of one session are tried before the store is said to be away. */
 const MAX_ACTORS = 6;

@@ -56,6 +56,8 @@ export class SessionDoors implements Doors {
       if (looks > 1) await follower.catchUp();
       const { owner } = follower;
       if (owner && owner.nodeId !== inbox.nodeId && !follower.isOver) return this.#open(sessionId, follower, owner);
+      // Nobody has it, and this node takes nothing more.
+      if (registry.isYielding && !owner) throw new MidstreamError('draining');
     }
     throw new MidstreamError('store_unavailable', 'The session moves between servers. Try again.');
   }

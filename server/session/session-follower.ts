@@ -80,14 +80,18 @@ export class SessionFollower {
 
   /** Reads on; where it can't, again a moment later, until it can. */
   look(): void {
-    const { clock, logger } = this.#deps;
+    const { logger } = this.#deps;
     this.catchUp().catch((error: unknown) => {
       logger.debug('a session could not be followed; soon again', { session_id: this.#state.sessionId, error });
-      if (this.#isOver) return;
-      this.#retry ??= clock.schedule(RETRY_MS, () => {
-        this.#retry = undefined;
-        this.look();
-      });
+      this.#lookLater();
+    });
+  }
+
+  #lookLater(): void {
+    if (this.#isOver) return;
+    this.#retry ??= this.#deps.clock.schedule(RETRY_MS, () => {
+      this.#retry = undefined;
+      this.look();
     });
   }
 
@@ -134,8 +138,8 @@ export class SessionFollower {
       const isShort = read.upTo < this.#seq;
       if (read.epoch !== this.#state.epoch || (isShort && !read.owner))
         return this.#end(() => this.feed.reset(read.epoch));
-      // Its owner will find that the tail is lost, and begin another epoch.
-      if (isShort) return;
+      // Its owner will find that the tail is lost; then another epoch begins, or its lease lapses without a word.
+      if (isShort) return this.#lookLater();
       this.#take(read);
       if (read.isWhole) return;
     }

@@ -12,6 +12,7 @@ import type { ActorRegistry } from './actor-registry.js';
 import { type Agents, toAgent } from './agents.js';
 import { toAccepted, toBodyHash } from './command-memory.js';
 import type { Accepted, Caller } from './session-api.js';
+import { HeldElsewhere } from './session-door.js';
 
 export interface MakerDeps {
   readonly registry: ActorRegistry;
@@ -105,8 +106,11 @@ export class SessionMaker {
       updatedAt: createdAt,
     } as const;
     await sessions.create({ ...row, json: JSON.stringify(session) }, answer);
-    const { state } = await registry.adopt(created);
-    return { result: { session: toSession(state) } };
+    // A server that goes down meanwhile leaves it to the others.
+    await registry.adopt(created).catch((error: unknown) => {
+      if (!(error instanceof HeldElsewhere)) throw error;
+    });
+    return { result: { session } };
   }
 
   /**

@@ -80,6 +80,8 @@ export interface RoomDeps {
   readonly factsOf: FactsOf;
   readonly mayRegister: (toolName: string) => boolean;
   readonly approvalTimeoutMs: number;
+  /** How long what has begun waits for a store that is away, in milliseconds. */
+  readonly storePatienceMs: number;
 }
 
 export interface SessionRoom {
@@ -172,7 +174,8 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
       onOwner: ({ owner, feed }) => owner && toolBook.renew(feed.sessionId),
     });
   const { places } = admission;
-  const whenCurrent = createDirectoryWait({ directory, clock });
+  const { storePatienceMs } = deps;
+  const whenCurrent = createDirectoryWait({ directory, clock, patienceMs: storePatienceMs });
   const registry: ActorRegistry = new ActorRegistry({
     log,
     audit,
@@ -180,7 +183,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
     leases,
     clock,
     logger,
-    runner: { model, tools, gate, admission, metrics: deps.metrics, rolesOf, whenCurrent },
+    runner: { model, tools, gate, admission, metrics: deps.metrics, rolesOf, whenCurrent, storePatienceMs },
     context,
     loadRoles: async (who) => {
       for (const one of who) await directory.load(one);
@@ -192,7 +195,7 @@ export function createSessionRoom(deps: RoomDeps): SessionRoom {
   const doors: Doors =
     nodes && followers ? new SessionDoors({ registry, followers, inbox: nodes.inbox, clock }) : registry;
   const access = new SessionAccess({ doors, sessions });
-  const toolBook: ToolBook = new ToolBook({ access, logger });
+  const toolBook: ToolBook = new ToolBook({ access, clock, logger });
   directory.protect(() => registry.actors.flatMap(({ state }) => participantsOf(state)));
   const toolDesk = new ToolDesk({
     tools,

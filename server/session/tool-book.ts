@@ -3,11 +3,20 @@
  * them; when the session goes to another one, that one is told again.
  */
 import type { ToolsRegister, ToolsUnregister } from '../../protocol/index.js';
+import type { Clock } from '../ports/clock.js';
+import { LogUnavailable } from '../ports/event-log.js';
+import { InboxUnavailable } from '../ports/inbox.js';
 import type { Logger } from '../ports/logger.js';
+import { isUnavailable } from './replies.js';
 import type { SessionAccess } from './session-access.js';
 import type { Caller } from './session-api.js';
+import type { SessionDoor } from './session-door.js';
+
+const FIRST_AGAIN_MS = 500;
+const MAX_AGAIN_MS = 5_000;
 
 export interface ToolBookDeps {
+  readonly clock: Clock;
   readonly access: SessionAccess;
   readonly logger: Logger;
 }
@@ -53,18 +62,34 @@ export class ToolBook {
 
   /** The session is another node's now, or was and is this one's. */
   renew(sessionId: string): void {
-    for (const { caller, tools } of this.#sessions.get(sessionId)?.values() ?? []) {
-      const command: ToolsRegister = {
-        type: 'tools.register',
-        id: caller.requestId,
-        session_id: sessionId,
-        tools: [...tools.values()],
-      };
-      this.#deps.access
-        .useInOrder(caller, sessionId, 'editor', (door) => door.register(command, caller))
-        .catch((error: unknown) => {
-          this.#deps.logger.warn('client tools could not be registered again', { session_id: sessionId, error });
-        });
-    }
+    for (const connectionId of this.#sessions.get(sessionId)?.keys() ?? []) this.#renew(sessionId, connectionId);
+  }
+
+  /** Again where the store was away: the connection still believes that its tools are known. */
+  #renew(sessionId: string, connectionId: string, againMs = FIRST_AGAIN_MS): void {
+    const page = this.#sessions.get(sessionId)?.get(connectionId);
+    if (!page) return;
+    const { access, clock, logger } = this.#deps;
+    const { caller, tools } = page;
+    const command: ToolsRegister = {
+      type: 'tools.register',
+      id: caller.requestId,
+      session_id: sessionId,
+      tools: [...tools.values()],
+    };
+    const register = async (door: SessionDoor): Promise<void> => {
+      await door.register(command, caller);
+      // It went meanwhile.
+      if (!this.#sessions.get(sessionId)?.has(connectionId)) door.leave(connectionId);
+    };
+    access.useInOrder(caller, sessionId, 'editor', register).catch((error: unknown) => {
+      logger.warn('client tools could not be registered again', { session_id: sessionId, error });
+      if (!isAway(error)) return;
+      clock.schedule(againMs, () => this.#renew(sessionId, connectionId, Math.min(2 * againMs, MAX_AGAIN_MS)));
+    });
   }
 }
+
+/** Below the door of the room a store that is away is not yet a failure of the table. */
+const isAway = (error: unknown): boolean =>
+  isUnavailable(error) || error instanceof LogUnavailable || error instanceof InboxUnavailable;

@@ -23,6 +23,8 @@ export interface RunnerDeps {
   readonly logger: Logger;
   /** Until the store can say who was revoked; undefined where it can, or where that is not waited for any more. */
   readonly whenCurrent: () => Promise<void> | undefined;
+  /** How long a turn that has begun waits for a store that is away, in milliseconds. */
+  readonly storePatienceMs: number;
   readonly rolesOf: (who: { user_id: string; org_id: string }) => readonly string[];
   /** Into the actor's mailbox. */
   readonly send: (input: Input) => Step | undefined;
@@ -37,8 +39,7 @@ interface RunningRequest {
   readonly done: Promise<void>;
 }
 
-/** How long a turn waits for the stores of budgets and seats, and how often they are asked. */
-const STORE_PATIENCE_MS = 30_000;
+/** How often a turn that waits for the stores of budgets and seats asks them. */
 const STORE_RETRY_MS = 200;
 
 export class TurnRunner {
@@ -133,8 +134,8 @@ export class TurnRunner {
 
   /** A turn that has begun waits a while for a store that is away. */
   async #reserveInTime(effect: ReserveEffect): Promise<PricedReservation> {
-    const { clock } = this.#deps;
-    const until = clock.now() + STORE_PATIENCE_MS;
+    const { clock, storePatienceMs } = this.#deps;
+    const until = clock.now() + storePatienceMs;
     for (;;) {
       const reservation = await this.#tryReserve(effect);
       const isAway = !reservation.granted && reservation.error.code === 'store_unavailable';

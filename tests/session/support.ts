@@ -323,6 +323,7 @@ export async function startRoom({
     factsOf,
     mayRegister: () => true,
     approvalTimeoutMs: 600_000,
+    storePatienceMs: 30_000,
   });
   await room.recover();
   const caller: Caller = { principal: LOCAL, connectionId, requestId: 'req_1' };

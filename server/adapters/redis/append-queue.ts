@@ -198,7 +198,7 @@ export class AppendQueue {
       lane.unanswered.clear();
       for (const again of due) this.#sendAgain(lane, again);
       this.#schedule(lane);
-    }, lane.retryMs);
+    }, lane.retryMs).unref();
   }
 
   /** Not when the lease may be another's by now. */

@@ -24,6 +24,12 @@ export class DeltaTrims {
     this.#timer ??= setTimeout(() => this.#turn(), ROUND_MS).unref();
   }
 
+  /** What it had to trim is of an epoch that is over: its seqs mean something else now. */
+  forget(sessionId: string): void {
+    this.#young.delete(sessionId);
+    this.#due.delete(sessionId);
+  }
+
   /** At once, while the lease is still held. Never rejects: what stays is trimmed with the next ones. */
   async flush(sessionId: string): Promise<void> {
     const upToSeq = this.#young.get(sessionId) ?? this.#due.get(sessionId);

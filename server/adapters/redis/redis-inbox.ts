@@ -72,9 +72,14 @@ export class RedisInbox implements Inbox {
   static async open(options: RedisInboxOptions): Promise<RedisInbox> {
     const reader = await options.redis.openAnother();
     const inbox = new RedisInbox(options, reader);
-    await inbox.#announce();
-    await options.redis.listen(keys.nodesChannel, (text) => inbox.#hear(text));
-    return inbox;
+    try {
+      await inbox.#announce();
+      await options.redis.listen(keys.nodesChannel, (text) => inbox.#hear(text));
+      return inbox;
+    } catch (error) {
+      await inbox.close();
+      throw error;
+    }
   }
 
   async ask(nodeId: string, request: unknown, signal: AbortSignal): Promise<unknown> {

@@ -48,7 +48,7 @@ export class RedisLeases implements Leases {
   }
 
   async claim(sessionId: string): Promise<Lease | undefined> {
-    const { door, holds, queue, notes, nodeId, times } = this.#deps;
+    const { door, holds, queue, trims, notes, nodeId, times } = this.#deps;
     if (door.refusal) throw door.refusal;
     const token = randomBytes(16).toString('hex');
     const hold = holds.begin(sessionId, token);
@@ -72,6 +72,7 @@ export class RedisLeases implements Leases {
     }
     notes.note(sessionId);
     const [head, epoch, isStored, wasGivenBack] = reply as [number, string, number, number];
+    if (epoch === begun) trims.forget(sessionId);
     if (hold.token === token) {
       Object.assign(hold, {
         head,

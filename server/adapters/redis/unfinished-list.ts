@@ -5,8 +5,8 @@
 import { keys } from './keys.js';
 import { type StoreDoor, toFailed } from './store-door.js';
 
-/** What was listed so long ago, in milliseconds, and is not in its row by now, never got there. */
-const STALE_MS = 60_000;
+/** What was listed so long ago, in milliseconds, and is not in its row by now, never got there: longer than any lease. */
+const STALE_MS = 600_000;
 const PAGE = 1_000;
 
 interface Listed {
