@@ -1,6 +1,6 @@
 import { cpSync, existsSync, readFileSync, rmSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
-import { createProject, linkPackages, type Project } from './project.js';
+import { createProject, linkPackages } from './project.js';
 
 // Each build starts a compiler.
 jest.setTimeout(120_000);
