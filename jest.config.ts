@@ -15,6 +15,7 @@ const config: Config = {
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   testTimeout: 30_000,
   maxWorkers: 2,
+  testSequencer: '<rootDir>/tests/slow-first.mjs',
 };
 
 export default config;

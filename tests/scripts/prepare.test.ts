@@ -2,20 +2,19 @@ import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createProject, linkPackages, type Project, writeLock } from './project.js';
 
-let project: Project;
-beforeEach(() => {
-  project = createProject();
-});
-afterEach(() => project.remove());
-
-// Each starts a compiler.
+// Each start with something to build starts a compiler.
 jest.setTimeout(120_000);
 
-describe('scripts/prepare.mjs, packages', () => {
-  const path = process.env.PATH ?? '';
-  const start = (env = {}) => project.run(['scripts/prepare.mjs', 'start'], { PATH: path, ...env });
+const path = process.env.PATH ?? '';
 
-  it('installs and builds in a fresh clone, development packages included, then has nothing to do', () => {
+// One clone for all, in this order.
+describe('scripts/prepare.mjs in a clone', () => {
+  const project = createProject();
+  const start = (env = {}) => project.run(['scripts/prepare.mjs', 'start'], { PATH: path, ...env });
+  const hidden = 'node_modules/.package-lock.json';
+  afterAll(() => project.remove());
+
+  it('installs and builds at first, development packages included, then has nothing to do', () => {
     writeLock(project);
     expect(start({ NODE_ENV: 'production' })).toMatchObject({ status: 0 });
     expect(project.run([join(project.root, 'dist/server/main.js')]).stdout).toBe('42');
@@ -23,9 +22,6 @@ describe('scripts/prepare.mjs, packages', () => {
   });
 
   it('installs again when the lock names another version than the installed one', () => {
-    writeLock(project);
-    start();
-    const hidden = 'node_modules/.package-lock.json';
     const installed = JSON.parse(readFileSync(join(project.root, hidden), 'utf8'));
     installed.packages['node_modules/typescript'].version = '0.0.1';
     project.write(hidden, JSON.stringify(installed));
@@ -34,11 +30,19 @@ describe('scripts/prepare.mjs, packages', () => {
   });
 
   it('installs again after an install that was cut off', () => {
-    writeLock(project);
-    start();
-    rmSync(join(project.root, 'node_modules/.package-lock.json'));
+    rmSync(join(project.root, hidden));
     expect(start().stderr).toContain('installing npm packages');
   });
+});
+
+let project: Project;
+beforeEach(() => {
+  project = createProject();
+});
+afterEach(() => project.remove());
+
+describe('scripts/prepare.mjs, packages', () => {
+  const start = (env = {}) => project.run(['scripts/prepare.mjs', 'start'], { PATH: path, ...env });
 
   it('says what it does when npm ci fails, and goes on with npm install', () => {
     writeLock(project);

@@ -58,9 +58,13 @@ export class FuzzSession {
     this.id = (await this.#pickNode().room.create()).id;
   }
 
-  /** Ends everything; whatever it was. */
+  /** Ends everything, whatever it was, but what crashed. */
   async stop(): Promise<void> {
     await Promise.all(this.#nodes.map(({ room }) => room.stop()));
+  }
+
+  /** After `stop`: resolves when what crashed has given up too, which takes seconds, and nothing of it is left. */
+  async clear(): Promise<void> {
     await Promise.all(this.#gone);
     await this.ground.dispose();
   }
