@@ -19,7 +19,7 @@ import type { SessionDoor } from './session-door.js';
 import type { SessionFeed } from './session-feed.js';
 import type { SessionFollower } from './session-follower.js';
 
-type Body = NodeRequest extends infer R ? (R extends unknown ? Omit<R, 'sessionId'> : never) : never;
+type Body = NodeRequest extends infer R ? (R extends unknown ? Omit<R, 'sessionId' | 'token'> : never) : never;
 
 export interface RemoteSessionDeps {
   readonly inbox: Inbox;
@@ -134,7 +134,7 @@ export class RemoteSession implements SessionDoor {
   async #ask(body: Body, caller: Caller | undefined): Promise<unknown> {
     if (this.isDead) throw new ActorGone();
     const { inbox, owner } = this.#deps;
-    const request = { ...body, sessionId: this.#follower.feed.sessionId } as NodeRequest;
+    const request = { ...body, sessionId: this.#follower.feed.sessionId, token: owner.token } as NodeRequest;
     let answer: NodeAnswer;
     this.#asked++;
     this.#look ??= this.#scheduleLook();
