@@ -4,7 +4,6 @@ import type { Lease, Leases } from '../../ports/lease.js';
 import type { Logger } from '../../ports/logger.js';
 import type { AppendQueue } from './append-queue.js';
 import type { ChangeNotes } from './change-notes.js';
-import type { DeltaTrims } from './delta-trims.js';
 import { keys } from './keys.js';
 import { hasLapsed, type SessionHold, type SessionHolds } from './session-holds.js';
 import type { StoreDoor } from './store-door.js';
@@ -23,7 +22,6 @@ export interface RedisLeasesDeps {
   readonly door: StoreDoor;
   readonly holds: SessionHolds;
   readonly queue: AppendQueue;
-  readonly trims: DeltaTrims;
   readonly unfinished: UnfinishedList;
   readonly notes: ChangeNotes;
   readonly nodeId: string;
@@ -87,12 +85,11 @@ export class RedisLeases implements Leases {
   }
 
   async release(sessionId: string, { token }: Lease): Promise<void> {
-    const { door, holds, queue, trims, notes } = this.#deps;
+    const { door, holds, queue, notes } = this.#deps;
     const hold = holds.find(sessionId);
     if (hold?.token !== token) return;
-    const trimmed = trims.flush(sessionId);
     holds.drop(hold);
-    await Promise.all([queue.settled(hold), trimmed]);
+    await queue.settled(hold);
     await door
       .run('lease-release', [keys.session(sessionId)], releaseArgs(sessionId, token))
       .finally(() => notes.note(sessionId));

@@ -52,7 +52,7 @@ export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisSt
   const unfinished = new UnfinishedList(door);
   const members = new MemberLists(door);
   const ownerAnswers = new OwnerAnswers(door);
-  const leases = new RedisLeases({ door, holds, queue, trims, unfinished, notes, nodeId, times, logger });
+  const leases = new RedisLeases({ door, holds, queue, unfinished, notes, nodeId, times, logger });
   const tail = new RedisLogTail(door);
   const finish = async (): Promise<void> => {
     door.close();
