@@ -162,7 +162,7 @@ export class Followers {
   #rest(): void {
     const { clock, isNeeded } = this.#deps;
     for (const [sessionId, { follower, usedAt }] of [...this.#entries]) {
-      if (!follower || follower.feed.watchers.size > 0 || isNeeded(sessionId)) continue;
+      if (!follower || follower.isInUse || follower.feed.watchers.size > 0 || isNeeded(sessionId)) continue;
       if (clock.now() - usedAt < UNUSED_MS) continue;
       follower.stop();
       this.#entries.delete(sessionId);

@@ -137,12 +137,15 @@ export class RemoteSession implements SessionDoor {
     const request = { ...body, sessionId: this.#follower.feed.sessionId, token: owner.token } as NodeRequest;
     let answer: NodeAnswer;
     this.#asked++;
+    // What was given up without need would be asked again, and what was asked after it may have passed it (CMD-5).
+    const endUse = this.#follower.use();
     this.#look ??= this.#scheduleLook();
     try {
       answer = (await inbox.ask(owner.nodeId, request, this.#gone.signal)) as NodeAnswer;
     } catch (error) {
       throw error instanceof InboxUnavailable ? unavailable() : error;
     } finally {
+      endUse();
       this.#asked--;
     }
     if (answer.ok === 'gone') {

@@ -2,7 +2,7 @@
 import { RedisInbox } from '../../server/adapters/redis/index.js';
 import { systemClock } from '../../server/adapters/system/index.js';
 import { keys } from '../../server/adapters/redis/keys.js';
-import type { LogTail } from '../../server/ports/log-tail.js';
+import type { LogOwner, LogTail } from '../../server/ports/log-tail.js';
 import type { ActorRegistry } from '../../server/session/actor-registry.js';
 import { Followers } from '../../server/session/followers.js';
 import type { NodeRequest } from '../../server/session/node-messages.js';
@@ -93,6 +93,42 @@ it('[CMD-1] asks the owner of now, where the one before said that it is none and
     await expect(before.delete(by)).rejects.toThrow(ActorGone);
     await (await doors.get(S)).delete(by);
     expect(asked).toEqual(['one that is gone', 'the owner']);
+  } finally {
+    own.close();
+    await theirs.close();
+  }
+});
+
+it('[CMD-5] follows on while the owner has not answered, so that nothing is asked twice', async () => {
+  const clock = new FakeClock();
+  const own = new Followers({
+    ...{ tail: other.tail, sessions: other.sessions, clock, logger },
+    isNeeded: () => false,
+    onOwner: quiet,
+  });
+  const theirs = await RedisInbox.open({ redis: owner.redis, nodeId: owner.nodeId });
+  let answer = (_answer: unknown): void => undefined;
+  const asked = new Promise<void>((hear) => {
+    theirs.serve(() => {
+      hear();
+      return new Promise((resolve) => {
+        answer = resolve;
+      });
+    });
+  });
+  try {
+    const follower = await own.get(S);
+    const holder = follower.owner as LogOwner;
+    const remote = new RemoteSession({ inbox, follower, owner: holder, clock: systemClock });
+    const deleted = remote.delete({ user_id: 'ada', org_id: 'acme', roles: [] });
+    await asked;
+    // Long enough for what nobody watches to be followed no more.
+    for (let looks = 0; looks < 60; looks++) clock.advance(1_000);
+    expect(remote.isDead).toBe(false);
+    answer({ ok: true, value: undefined });
+    await deleted;
+    for (let looks = 0; looks < 60; looks++) clock.advance(1_000);
+    expect(remote.isDead).toBe(true);
   } finally {
     own.close();
     await theirs.close();
