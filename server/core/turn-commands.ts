@@ -160,6 +160,7 @@ function steer(t: Transition, command: UserSteer, from: Participant): Reply {
 
 function confirm(t: Transition, command: ToolConfirmation, from: Participant): Reply {
   const call = callOf(t, command.tool_use_id);
+  if (call?.confirmed) return refuse('already_resolved');
   if (call?.state.name !== 'asking')
     return refuseCall(t, command.tool_use_id, call, 'It does not wait for a confirmation.');
   if (!canApprove(t.ctx.policy, t.ctx.rolesOf(from), call.name))

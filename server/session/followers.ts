@@ -201,7 +201,7 @@ export class Followers {
       this.#aside.delete(entry);
     }
     for (const [sessionId, { follower, usedAt }] of [...this.#entries]) {
-      if (!follower || follower.feed.watchers.size > 0 || isNeeded(sessionId)) continue;
+      if (!follower || follower.isInUse || follower.feed.watchers.size > 0 || isNeeded(sessionId)) continue;
       if (clock.now() - usedAt < UNUSED_MS) continue;
       follower.stop();
       this.#entries.delete(sessionId);

@@ -9,6 +9,7 @@ import type { NodeAnswer, NodeRequest } from './node-messages.js';
 import type { RemoteConnections } from './remote-connections.js';
 import { ActorGone, unavailable } from './replies.js';
 import type { SessionAccess } from './session-access.js';
+import type { SessionActor } from './session-actor.js';
 import type { Caller } from './session-api.js';
 import { HeldElsewhere } from './session-door.js';
 
@@ -54,7 +55,10 @@ export class InboxDesk {
   async #do(request: NodeRequest, from: string, onCounted: (verdict: RateVerdict) => void): Promise<unknown> {
     const { access, registry, connections, deleteSession } = this.#deps;
     const { sessionId } = request;
-    if (request.kind === 'registrations') return (await registry.get(sessionId)).state.registrations;
+    if (request.kind === 'registrations') {
+      await registry.get(sessionId);
+      return this.#meant(request).state.registrations;
+    }
     if (request.kind === 'leave') {
       connections.left(sessionId, request.connectionId, from);
       registry.find(sessionId)?.leave(request.connectionId);
@@ -65,17 +69,31 @@ export class InboxDesk {
     if (knowing) await knowing;
     switch (request.kind) {
       case 'command':
-        return access.useInOrder(caller, sessionId, roleFor(request.command.type), (actor) =>
-          actor.command(request.command, caller),
+        return access.useInOrder(caller, sessionId, roleFor(request.command.type), () =>
+          this.#meant(request).command(request.command, caller),
         );
       case 'batch':
-        return access.useInOrder(caller, sessionId, 'editor', (actor) => actor.batch(request.commands, caller));
+        return access.useInOrder(caller, sessionId, 'editor', () =>
+          this.#meant(request).batch(request.commands, caller),
+        );
       case 'register':
         connections.joined(sessionId, caller.connectionId, from);
-        return access.useInOrder(caller, sessionId, 'editor', (actor) => actor.register(request.command, caller));
+        return access.useInOrder(caller, sessionId, 'editor', () =>
+          this.#meant(request).register(request.command, caller),
+        );
       case 'delete':
         return deleteSession(caller, sessionId);
     }
+  }
+
+  /**
+   * What was sent to an actor that is gone is not for the next one: it may be told that it has to look for another, and
+   * must not be passed meanwhile by what came later on the same connection (CMD-5).
+   */
+  #meant({ sessionId, token }: NodeRequest): SessionActor {
+    const actor = this.#deps.registry.find(sessionId);
+    if (actor?.token !== token) throw new HeldElsewhere();
+    return actor;
   }
 }
 

@@ -16,7 +16,8 @@ export interface SentCaller {
   readonly requestId: string;
 }
 
-export type NodeRequest = { readonly sessionId: string } & (
+/** `token`: of the lease under which the node was found to have the actor. */
+export type NodeRequest = { readonly sessionId: string; readonly token: string } & (
   | { readonly kind: 'command'; readonly caller: SentCaller; readonly command: SessionCommand }
   | { readonly kind: 'batch'; readonly caller: SentCaller; readonly commands: readonly TurnCommand[] }
   | { readonly kind: 'register'; readonly caller: SentCaller; readonly command: ToolsRegister | ToolsUnregister }

@@ -19,7 +19,7 @@ import type { SessionDoor } from './session-door.js';
 import type { SessionFeed } from './session-feed.js';
 import type { SessionFollower } from './session-follower.js';
 
-type Body = NodeRequest extends infer R ? (R extends unknown ? Omit<R, 'sessionId'> : never) : never;
+type Body = NodeRequest extends infer R ? (R extends unknown ? Omit<R, 'sessionId' | 'token'> : never) : never;
 
 export interface RemoteSessionDeps {
   readonly inbox: Inbox;
@@ -137,15 +137,18 @@ export class RemoteSession implements SessionDoor {
   async #ask(body: Body, caller: Caller | undefined): Promise<unknown> {
     if (this.isDead) throw new ActorGone();
     const { inbox, owner } = this.#deps;
-    const request = { ...body, sessionId: this.#follower.feed.sessionId } as NodeRequest;
+    const request = { ...body, sessionId: this.#follower.feed.sessionId, token: owner.token } as NodeRequest;
     let answer: NodeAnswer;
     this.#asked++;
+    // What was given up without need would be asked again, and what was asked after it may have passed it (CMD-5).
+    const endUse = this.#follower.use();
     this.#look ??= this.#scheduleLook();
     try {
       answer = (await inbox.ask(owner.nodeId, request, this.#gone.signal)) as NodeAnswer;
     } catch (error) {
       throw error instanceof InboxUnavailable ? unavailable() : error;
     } finally {
+      endUse();
       this.#asked--;
     }
     if (answer.ok === 'gone') {

@@ -103,6 +103,11 @@ export class SessionActor implements SessionDoor {
     return this.#isDead;
   }
 
+  /** Of the lease that it writes under. */
+  get token(): string {
+    return this.#deps.token;
+  }
+
   /** Resolves with the state of now, when all of it is in the log; rejects where the log refused it. */
   async flushed(): Promise<SessionState> {
     const state = this.#state;

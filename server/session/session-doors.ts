@@ -53,7 +53,8 @@ export class SessionDoors implements Doors {
         if (!(error instanceof HeldElsewhere)) throw error;
       }
       const follower = await followers.get(sessionId);
-      if (looks > 1) await follower.catchUp();
+      // Who was asked before said that it is the owner no more, and may have said so before the log did.
+      if (looks > 1 || this.#remotes.get(follower)?.isDead) await follower.catchUp();
       const { owner } = follower;
       if (owner && owner.nodeId !== inbox.nodeId && !follower.isOver) return this.#open(sessionId, follower, owner);
       // Nobody has it, and this node takes nothing more.

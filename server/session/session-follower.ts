@@ -40,6 +40,7 @@ export class SessionFollower {
   #retry: Timer | undefined;
   #isOver = false;
   #isDeleted = false;
+  #uses = 0;
 
   /** `state`: what its fold begins with. `feed`: one that showed this session before, with who watches it. */
   constructor(deps: FollowerDeps, state: SessionState, feed: SessionFeed | undefined) {
@@ -66,6 +67,17 @@ export class SessionFollower {
   /** The session is gone. */
   get isDeleted(): boolean {
     return this.#isDeleted;
+  }
+
+  /** Somebody relies on what it tells of the owner. */
+  get isInUse(): boolean {
+    return this.#uses > 0;
+  }
+
+  /** It is followed on until the returned function is called, once. */
+  use(): () => void {
+    this.#uses++;
+    return () => void this.#uses--;
   }
 
   /** Resolves when it has read all that there is. */

@@ -257,7 +257,7 @@ export class SessionService implements SessionApi {
   /** Who is a member no more is not shown to be there either. */
   #updateMember(caller: Caller, command: MemberUpdate): Promise<Accepted> {
     const { session_id, user_id } = command;
-    return this.#access.use(caller, session_id, 'viewer', async (actor) => {
+    return this.#access.useInOrder(caller, session_id, 'viewer', async (actor) => {
       const accepted = await actor.command(command, caller);
       const who = { user_id, org_id: caller.principal.org_id };
       if (roleOf(await actor.flushed(), who) === undefined) this.#presence.removeUser(session_id, user_id);

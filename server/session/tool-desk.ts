@@ -13,7 +13,6 @@ import { toBodyHash } from './command-memory.js';
 import type { Directory } from './directory.js';
 import type { Counted, RateDesk } from './rate-desk.js';
 import type { Caller, ToolCallOptions } from './session-api.js';
-import { SharedCall } from './shared-call.js';
 
 export interface ToolDeskDeps {
   readonly tools: ToolRunner;
@@ -39,12 +38,17 @@ interface Asked {
   readonly input: Input;
 }
 
+interface Running {
+  readonly result: Promise<ToolCallResult>;
+  readonly ending: AbortController;
+}
+
 export class ToolDesk {
   readonly #deps: ToolDeskDeps;
   readonly #byName: ReadonlyMap<string, ToolDefinition>;
   /** Calls under a key, by principal and key, while they run. */
-  readonly #keyed = new Map<string, { readonly bodyHash: string; readonly shared: SharedCall<ToolCallResult> }>();
-  readonly #running = new Set<SharedCall<ToolCallResult>>();
+  readonly #keyed = new Map<string, { readonly bodyHash: string; readonly result: Promise<ToolCallResult> }>();
+  readonly #running = new Set<Running>();
 
   constructor(deps: ToolDeskDeps) {
     this.#deps = deps;
@@ -80,30 +84,34 @@ export class ToolDesk {
     const { idempotencyKey: key, signal } = options;
     if (key === undefined) {
       const counted = await this.#count(asked);
-      return this.#share((s) => this.#run(asked, this.#deps.newId('cmd'), s, counted)).join(signal);
+      const { result, ending } = this.#begin((s) => this.#run(asked, this.#deps.newId('cmd'), s, counted));
+      if (signal.aborted) ending.abort();
+      else signal.addEventListener('abort', () => ending.abort(), { once: true });
+      return result;
     }
     const { user_id: userId, org_id: orgId } = caller.principal;
-    return this.#callOnce(asked, { userId, orgId, key }, signal);
+    return this.#callOnce(asked, { userId, orgId, key });
   }
 
   /** Aborts what runs; resolves when its answers are kept. */
   async close(): Promise<void> {
-    for (const shared of this.#running) shared.abort();
-    await Promise.allSettled([...this.#running].map((shared) => shared.result));
+    for (const { ending } of this.#running) ending.abort();
+    await Promise.allSettled([...this.#running].map(({ result }) => result));
   }
 
-  async #callOnce(asked: Asked, key: CallKey, signal: AbortSignal): Promise<ToolCallResult> {
+  /** Goes on when its caller has gone: others may wait for it, here or on another node, or ask again. */
+  async #callOnce(asked: Asked, key: CallKey): Promise<ToolCallResult> {
     const bodyHash = toBodyHash({ tool: asked.tool.name, input: asked.input });
     const mapKey = `${key.orgId}\n${key.userId}\n${key.key}`;
     const running = this.#keyed.get(mapKey);
     if (running) {
       if (running.bodyHash !== bodyHash) throw conflict();
-      return { ...(await running.shared.join(signal)), duplicate: true };
+      return { ...(await running.result), duplicate: true };
     }
-    const shared = this.#share((s) => this.#claimAndRun(asked, key, bodyHash, s));
-    this.#keyed.set(mapKey, { bodyHash, shared });
+    const { result } = this.#begin((s) => this.#claimAndRun(asked, key, bodyHash, s));
+    this.#keyed.set(mapKey, { bodyHash, result });
     try {
-      return await shared.join(signal);
+      return await result;
     } finally {
       this.#keyed.delete(mapKey);
     }
@@ -176,12 +184,13 @@ export class ToolDesk {
     return this.#deps.audit.record({ at, kind, user_id, org_id, tool: tool.name, ...extra, outcome, request_id });
   }
 
-  #share(run: (signal: AbortSignal) => Promise<ToolCallResult>): SharedCall<ToolCallResult> {
-    const shared = new SharedCall(run);
-    this.#running.add(shared);
-    const done = (): void => void this.#running.delete(shared);
-    shared.result.then(done, done);
-    return shared;
+  #begin(run: (signal: AbortSignal) => Promise<ToolCallResult>): Running {
+    const ending = new AbortController();
+    const running = { result: run(ending.signal), ending };
+    this.#running.add(running);
+    const done = (): void => void this.#running.delete(running);
+    running.result.then(done, done);
+    return running;
   }
 }
 

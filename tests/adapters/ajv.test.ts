@@ -1,4 +1,5 @@
 import { createInputValidator } from '../../server/adapters/ajv/input-validator.js';
+import { createTimeBound, OutOfTime } from '../../server/adapters/ajv/time-bound.js';
 
 type Schema = Readonly<Record<string, unknown>>;
 const validator = createInputValidator();
@@ -162,6 +163,47 @@ describe('hostile schemas', () => {
     expect(check(schema, input)).toMatch(/could not be checked|schema can't be used/);
     expect(performance.now() - started).toBeLessThan(3_000);
     expect(check(object({ a: { type: 'string' } }), { a: 'x' })).toBeUndefined();
+  });
+});
+
+describe('time', () => {
+  const pause = (ms: number): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+  const BOUND_MS = 60;
+
+  it('does not count while the machine gives none', () => {
+    let runs = 0;
+    const run = (): string => {
+      if (++runs === 1) pause(3 * BOUND_MS);
+      return 'done';
+    };
+    expect(createTimeBound()(BOUND_MS, run)).toBe('done');
+    expect(runs).toBe(2);
+  });
+
+  it('is over for what works on and on, and for what never gets the processor', () => {
+    let runs = 0;
+    const work = (): void => {
+      runs++;
+      for (;;);
+    };
+    expect(() => createTimeBound()(BOUND_MS, work)).toThrow(OutOfTime);
+    expect(runs).toBeLessThanOrEqual(2);
+    expect(() => createTimeBound()(BOUND_MS, () => pause(3 * BOUND_MS))).toThrow(OutOfTime);
+  });
+
+  it('that a schema once did not have is not held against it', () => {
+    let isLate = true;
+    const runBounded = createTimeBound();
+    const { refuse: refuseNow, check: checkNow } = createInputValidator((timeoutMs, job) => {
+      if (isLate) throw new OutOfTime('took longer');
+      return runBounded(timeoutMs, job);
+    });
+    const schema = object({ a: { type: 'string' } });
+    expect(refuseNow(schema)).toBe("can't be used: took longer");
+    expect(checkNow(schema, { a: 'x' })).toContain('took longer');
+    isLate = false;
+    expect(refuseNow(schema)).toBeUndefined();
+    expect(checkNow(schema, { a: 1 })).toBe('input.a must be string');
   });
 });
 

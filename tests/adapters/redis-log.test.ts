@@ -80,14 +80,46 @@ describe('a log on Redis', () => {
   });
 
   it('[LOG-5] keeps nothing of deltas that are completed', async () => {
-    const node = await openNode(await start());
+    const server = await start();
+    const [node, other] = [await openNode(server), await openNode(server)];
     await node.sessions.create(aRow(S));
     const one = await claim(node);
     await node.log.append({ ...one, records: [aDelta(1)] });
     await node.log.append({ ...one, records: [aDelta(2), anEvent(3)] });
     node.log.trimDeltas(S, 3);
     expect(await node.log.readDeltas(S, 0)).toEqual([]);
-    expect(await node.redis.client.exists(keys.deltas(S))).toBe(0);
+    await node.close();
+    expect(await other.redis.client.exists(keys.deltas(S))).toBe(0);
+  });
+
+  it('[LOG-5] leaves deltas to who watches on another node, also where the session is opened again or put to rest', async () => {
+    const server = await start();
+    const [node, other] = [await openNode(server), await openNode(server)];
+    await node.sessions.create(aRow(S));
+    const first = await claim(node);
+    await node.log.append({ ...first, records: [aDelta(1), aDelta(2), anEvent(3)] });
+    node.log.trimDeltas(S, 3);
+    const again = await claim(node);
+    expect(await node.log.readDeltas(S, 0)).toEqual([]);
+    const seen = async () => (await other.tail.read(S, 0))?.records.map(({ seq }) => seq);
+    expect(await seen()).toEqual([1, 2, 3]);
+    await node.leases.release(S, again);
+    expect(await seen()).toEqual([1, 2, 3]);
+    await node.close();
+    expect(await seen()).toEqual([3]);
+  });
+
+  it('[NODE-3] trims nothing when another node has the session', async () => {
+    const server = await start();
+    const [node, other] = [await openNode(server), await openNode(server)];
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    await node.log.append({ ...one, records: [aDelta(1), anEvent(2)] });
+    node.log.trimDeltas(S, 2);
+    await node.leases.release(S, one);
+    await claim(other);
+    await node.close();
+    expect(await other.log.readDeltas(S, 0)).toHaveLength(1);
   });
 
   it('waits for a Redis that died, and goes on where it was, in its epoch', async () => {
@@ -309,8 +341,6 @@ describe('leases on Redis', () => {
     const heir = await openNode(server, { now: () => T0 + 10_000 });
     const one = await claim(heir);
     await heir.log.append({ ...one, records: [aDelta(2)] });
-    zombie.log.trimDeltas(S, 2);
-    expect(await zombie.log.readDeltas(S, 0)).toHaveLength(1);
     const isLost = lost(zombie);
     expect(await reasonOf(zombie.log.append({ ...old, records: [anEvent(2, { text: 'undead' })] }))).toBe('lease_lost');
     expect(await isLost).toBe(S);

@@ -261,6 +261,29 @@ describe('approvals', () => {
     ]);
   });
 
+  it.each(['allow', 'deny'] as const)('[TOOL-3] the first confirmation wins: %s', (first) => {
+    const { world, id } = ask();
+    const late = { ok: false, error: { code: 'already_resolved' } };
+    expect(confirm(world, id, first)).toMatchObject({ ok: true });
+    for (const later of ['allow', 'deny'] as const) expect(confirm(world, id, later)).toMatchObject(late);
+    if (first === 'allow') {
+      expect(world.state.turn?.calls[0]?.state.name).toBe('started');
+      endTool(world, 'send_mail', 'sent');
+    }
+    reply(world, 'end_turn', text(0, 'ok'));
+    expect(confirm(world, id, 'deny')).toMatchObject(late);
+    expect(world.of('user.tool_confirmation')).toHaveLength(1);
+  });
+
+  it('[TOOL-3] no call is confirmed that nobody was asked about', () => {
+    const world = new World();
+    world.say('Find');
+    reply(world, 'tool_use', call(0, 'search'));
+    const id = world.of('agent.tool_use')[0]?.id;
+    expect(confirm(world, id, 'allow')).toMatchObject({ ok: false, error: { code: 'invalid_request' } });
+    expect(confirm(world, 'sevt_none', 'allow')).toMatchObject({ ok: false, error: { code: 'tool_call_not_found' } });
+  });
+
   it('[TOOL-3] checks an edited input again', () => {
     const { world, id } = ask();
     expect(confirm(world, id, 'allow', { updated_input: { q: 7 } })).toMatchObject({

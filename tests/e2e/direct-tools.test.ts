@@ -193,26 +193,25 @@ it('[CAN-5] aborts the tool when its client goes away, and puts that on record',
   expect(last).toMatchObject({ kind: 'direct_tool_call', outcome: 'cancelled' });
 });
 
-/** A node knows of its own callers only: a call ends when the last of those has gone. */
-const itOnOneNode = NODES === 1 ? it : it.skip;
-
-itOnOneNode('goes on for who still waits under the same key when the first client goes away', async () => {
+it('[CMD-2] under a key goes on when its client goes away, for who waits too and for who asks again', async () => {
   const gone = begin('slow', 'key-c');
   await untilSlow(1);
   const stays = callTool('slow', {}, 'key-c');
-  const probe = begin('slow', 'key-d');
-  // The one behind it has run by now, so the second one has joined.
-  await untilSlow(2);
+  // On each node one that is seen to be aborted, after the client that went before.
+  const probes = Array.from({ length: NODES }, () => begin('slow'));
+  await untilSlow(1 + NODES);
   gone.destroy();
   await new Promise((resolve) => gone.once('close', resolve));
-  // The probe goes after an answer that was asked for when the first had gone: the server has seen that by then.
-  await callTool('count', { n: 1 });
-  probe.destroy();
-  await once(waiting[1]?.signal as AbortSignal, 'abort');
+  for (let n = 0; n < NODES; n++) await callTool('count', { n: 1 });
+  const aborted = waiting.slice(1).map(({ signal }) => once(signal, 'abort'));
+  for (const probe of probes) probe.destroy();
+  await Promise.all(aborted);
   expect(waiting[0]?.signal.aborted).toBe(false);
-  waiting[0]?.answer('for the other');
-  const { body } = await stays;
-  expect(body).toMatchObject({ outcome: 'ok', duplicate: true, content: [{ type: 'text', text: 'for the other' }] });
+  const again = callTool('slow', {}, 'key-c');
+  waiting[0]?.answer('for the others');
+  const answer = { outcome: 'ok', duplicate: true, content: [{ type: 'text', text: 'for the others' }] };
+  for (const { body } of await Promise.all([stays, again])) expect(body).toMatchObject(answer);
+  expect(runs.filter((name) => name === 'slow')).toHaveLength(1 + NODES);
 });
 
 it('[NODE-2] after a shutdown repeats what was answered, and ends what ran as cancelled', async () => {

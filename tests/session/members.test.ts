@@ -98,6 +98,20 @@ it('[CMD-5] commands keep their order while the row is being read', async () => 
   expect(a.applied_at_seq).toBeLessThan(b.applied_at_seq ?? 0);
 });
 
+it('[CMD-5] changes of members keep their place among the commands', async () => {
+  room = await startRoom();
+  const { id } = await room.create();
+  await share(id, 'bob', 'editor');
+  const all = [
+    room.send(say(id, 'first')),
+    share(id, 'bob', 'viewer'),
+    room.send(say(id, 'second')),
+    share(id, 'bob', null),
+  ];
+  const seqs = (await Promise.all(all)).map(({ applied_at_seq }) => applied_at_seq);
+  expect(seqs).toEqual([...seqs].sort((a = 0, b = 0) => a - b));
+});
+
 it('[AUTH-3] a command that waited while its sender was taken away is refused', async () => {
   const gate = new Gate();
   room = await startRoom({ wrapLog: (log: EventLog) => withGate(log, 'findAnswer', gate) });

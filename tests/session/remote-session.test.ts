@@ -2,10 +2,14 @@
 import { RedisInbox } from '../../server/adapters/redis/index.js';
 import { systemClock } from '../../server/adapters/system/index.js';
 import { keys } from '../../server/adapters/redis/keys.js';
-import type { LogTail } from '../../server/ports/log-tail.js';
+import type { LogOwner, LogTail } from '../../server/ports/log-tail.js';
+import type { ActorRegistry } from '../../server/session/actor-registry.js';
 import { Followers } from '../../server/session/followers.js';
+import type { NodeRequest } from '../../server/session/node-messages.js';
 import { RemoteSession } from '../../server/session/remote-session.js';
 import { ActorGone } from '../../server/session/replies.js';
+import { HeldElsewhere } from '../../server/session/session-door.js';
+import { SessionDoors } from '../../server/session/session-doors.js';
 import { SessionFollower } from '../../server/session/session-follower.js';
 import { toFirstState } from '../../server/session/session-fold.js';
 import { FakeClock } from '../support/fake-clock.js';
@@ -62,6 +66,73 @@ it('[CMD-1] gives up what it asked of an owner that died, soon after its lease i
   const cutAt = performance.now();
   await asked;
   expect(performance.now() - cutAt).toBeLessThan(LEASE.leaseMs + LEARNT_MS);
+});
+
+it('[CMD-1] asks the owner of now, where the one before said that it is none and nobody was woken', async () => {
+  const deaf: LogTail = { read: (...query) => other.tail.read(...query), watch: () => () => undefined };
+  const own = new Followers({
+    ...{ tail: deaf, sessions: other.sessions, clock: new FakeClock(), logger },
+    isNeeded: () => false,
+    onOwner: quiet,
+  });
+  const theirs = await RedisInbox.open({ redis: owner.redis, nodeId: owner.nodeId });
+  const asked: string[] = [];
+  let token = await other.redis.client.hget(keys.session(S), 'token');
+  theirs.serve(async (request) => {
+    const { token: of } = request as NodeRequest;
+    asked.push(of === token ? 'the owner' : 'one that is gone');
+    return of === token ? { ok: true, value: undefined } : { ok: 'gone' };
+  });
+  // Nothing of the session is on this node.
+  const registry = { find: quiet, get: () => Promise.reject(new HeldElsewhere()) } as unknown as ActorRegistry;
+  const doors = new SessionDoors({ registry, followers: own, inbox, clock: systemClock });
+  const by = { user_id: 'ada', org_id: 'acme', roles: [] };
+  try {
+    const before = await doors.get(S);
+    token = (await owner.leases.claim(S))?.token ?? '';
+    await expect(before.delete(by)).rejects.toThrow(ActorGone);
+    await (await doors.get(S)).delete(by);
+    expect(asked).toEqual(['one that is gone', 'the owner']);
+  } finally {
+    own.close();
+    await theirs.close();
+  }
+});
+
+it('[CMD-5] follows on while the owner has not answered, so that nothing is asked twice', async () => {
+  const clock = new FakeClock();
+  const own = new Followers({
+    ...{ tail: other.tail, sessions: other.sessions, clock, logger },
+    isNeeded: () => false,
+    onOwner: quiet,
+  });
+  const theirs = await RedisInbox.open({ redis: owner.redis, nodeId: owner.nodeId });
+  let answer = (_answer: unknown): void => undefined;
+  const asked = new Promise<void>((hear) => {
+    theirs.serve(() => {
+      hear();
+      return new Promise((resolve) => {
+        answer = resolve;
+      });
+    });
+  });
+  try {
+    const follower = await own.get(S);
+    const holder = follower.owner as LogOwner;
+    const remote = new RemoteSession({ inbox, follower, owner: holder, clock: systemClock });
+    const deleted = remote.delete({ user_id: 'ada', org_id: 'acme', roles: [] });
+    await asked;
+    // Long enough for what nobody watches to be followed no more.
+    for (let looks = 0; looks < 60; looks++) clock.advance(1_000);
+    expect(remote.isDead).toBe(false);
+    answer({ ok: true, value: undefined });
+    await deleted;
+    for (let looks = 0; looks < 60; looks++) clock.advance(1_000);
+    expect(remote.isDead).toBe(true);
+  } finally {
+    own.close();
+    await theirs.close();
+  }
 });
 
 it('learns that an owner died of a session whose tools are registered here', async () => {

@@ -6,12 +6,18 @@ import type { StoreDoor } from './store-door.js';
 /** Deltas stay for one to two of these, in milliseconds: a node that was not woken looks after a second at the latest. */
 const ROUND_MS = 3_000;
 
+interface Trim {
+  readonly upToSeq: number;
+  /** Of the lease under which they were completed; it may be over when they are trimmed. */
+  readonly token: string;
+}
+
 export class DeltaTrims {
   readonly #door: StoreDoor;
   readonly #holds: SessionHolds;
-  /** Up to which seq, by session: of this round, and of the one before. */
-  #young = new Map<string, number>();
-  #due = new Map<string, number>();
+  /** By session: of this round, and of the one before. */
+  #young = new Map<string, Trim>();
+  #due = new Map<string, Trim>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(door: StoreDoor, holds: SessionHolds) {
@@ -19,8 +25,11 @@ export class DeltaTrims {
     this.#holds = holds;
   }
 
+  /** Nothing where the session is not held here. */
   add(sessionId: string, upToSeq: number): void {
-    this.#young.set(sessionId, upToSeq);
+    const token = this.#holds.find(sessionId)?.token;
+    if (token === undefined) return;
+    this.#young.set(sessionId, { upToSeq, token });
     this.#timer ??= setTimeout(() => this.#turn(), ROUND_MS).unref();
   }
 
@@ -30,14 +39,12 @@ export class DeltaTrims {
     this.#due.delete(sessionId);
   }
 
-  /** At once, while the lease is still held. Never rejects: what stays is trimmed with the next ones. */
-  async flush(sessionId: string): Promise<void> {
-    const upToSeq = this.#young.get(sessionId) ?? this.#due.get(sessionId);
-    this.#young.delete(sessionId);
-    this.#due.delete(sessionId);
-    if (upToSeq !== undefined) await this.#trim([[sessionId, upToSeq]]);
+  /** Up to where the deltas of a session are to be trimmed: they are kept for those who watch elsewhere alone. */
+  doneUpTo(sessionId: string): number {
+    return (this.#young.get(sessionId) ?? this.#due.get(sessionId))?.upToSeq ?? 0;
   }
 
+  /** Trims at once. Never rejects: what stays is trimmed with the next ones. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
     const all = new Map([...this.#due, ...this.#young]);
@@ -53,12 +60,11 @@ export class DeltaTrims {
     this.#timer = this.#due.size > 0 ? setTimeout(() => this.#turn(), ROUND_MS).unref() : undefined;
   }
 
-  async #trim(some: Iterable<readonly [sessionId: string, upToSeq: number]>): Promise<void> {
-    const calls = [...some].flatMap(([sessionId, upToSeq]) => {
-      const token = this.#holds.find(sessionId)?.token;
-      if (token === undefined) return [];
-      return [{ keys: [keys.session(sessionId), keys.deltas(sessionId)] as const, args: [token, upToSeq + 1] }];
-    });
+  async #trim(some: Iterable<readonly [sessionId: string, trim: Trim]>): Promise<void> {
+    const calls = [...some].map(([sessionId, trim]) => ({
+      keys: [keys.session(sessionId), keys.deltas(sessionId)] as const,
+      args: [this.#holds.find(sessionId)?.token ?? trim.token, trim.upToSeq + 1],
+    }));
     if (calls.length > 0) await this.#door.redis.runAll('log-trim', calls);
   }
 }

@@ -106,22 +106,22 @@ export class RedisEventLog implements EventLog {
   }
 
   async readDeltas(sessionId: string, afterSeq: number): Promise<readonly DeltaRecord[]> {
-    await this.#deps.trims.flush(sessionId);
+    const after = Math.max(afterSeq, this.#deps.trims.doneUpTo(sessionId));
     const deltas: DeltaRecord[] = [];
-    let from = afterSeq;
+    let from = after;
     for (;;) {
       const page = await this.#page(keys.deltas(sessionId), { from, count: PAGE, isDescending: false });
       for (const [id, [, pack = '[]']] of page) {
         from = seqOf(id);
         // A pack that reaches back may begin before what is asked for.
-        for (const record of unpackDeltas(pack)) if (record.seq > afterSeq) deltas.push(record);
+        for (const record of unpackDeltas(pack)) if (record.seq > after) deltas.push(record);
       }
       if (page.length < PAGE) return deltas;
     }
   }
 
   trimDeltas(sessionId: string, upToSeq: number): void {
-    if (this.#deps.holds.find(sessionId)?.token !== undefined) this.#deps.trims.add(sessionId, upToSeq);
+    this.#deps.trims.add(sessionId, upToSeq);
   }
 
   async findAnswer(key: AnswerKey): Promise<CommandAnswer | undefined> {

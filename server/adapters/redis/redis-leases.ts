@@ -88,12 +88,11 @@ export class RedisLeases implements Leases {
   }
 
   async release(sessionId: string, { token }: Lease): Promise<void> {
-    const { door, holds, queue, trims, notes } = this.#deps;
+    const { door, holds, queue, notes } = this.#deps;
     const hold = holds.find(sessionId);
     if (hold?.token !== token) return;
-    const trimmed = trims.flush(sessionId);
     holds.drop(hold);
-    await Promise.all([queue.settled(hold), trimmed]);
+    await queue.settled(hold);
     await door
       .run('lease-release', [keys.session(sessionId)], releaseArgs(sessionId, token))
       .finally(() => notes.note(sessionId));

@@ -19,6 +19,8 @@ export interface Sent {
 
 export interface BookDeps {
   readonly report: Report;
+  /** How many processes have the session: the answers of several may overtake each other. */
+  readonly nodes: number;
   /** Whether the store has failed, so that commands may be refused for it. */
   readonly mayBeUnavailable: () => boolean;
   /** An interrupt of this turn was accepted. */
@@ -56,12 +58,13 @@ export class CommandBook {
   async follow(node: number, commands: readonly TurnCommand[], answers: Promise<readonly Accepted[]>): Promise<void> {
     const to = this.#lifeOf(node);
     const sent = commands.map((command) => this.#send(command, to));
+    const known = new Set(this.#deps.nodes === 1 ? sent : sent.filter(({ answer }) => answer));
     try {
       const accepted = await answers;
       if (to === this.#lifeOf(node))
         for (const [at, one] of sent.entries()) this.#accept(one, accepted[at] as Accepted);
     } catch (error) {
-      if (to === this.#lifeOf(node)) for (const one of sent) this.#refuse(one, error);
+      if (to === this.#lifeOf(node)) for (const one of sent) this.#refuse(one, error, known);
     }
     if (to === this.#lifeOf(node)) for (const one of sent) this.#settle(one, to);
   }
@@ -140,7 +143,8 @@ export class CommandBook {
     if (outcome === 'cancelled' && turn_id !== undefined) onInterrupted(turn_id);
   }
 
-  #refuse(sent: Sent, error: unknown): void {
+  /** `known`: those that can't be refused if they were accepted, for that was before. */
+  #refuse(sent: Sent, error: unknown, known: ReadonlySet<Sent>): void {
     const { report, mayBeUnavailable } = this.#deps;
     const { id, type } = sent.command;
     if (!(error instanceof MidstreamError) || error.code === 'internal') {
@@ -152,7 +156,7 @@ export class CommandBook {
       if (!mayBeUnavailable()) report(`[CMD-3] ${type} ${id} was refused for a store that did not fail`);
       return;
     }
-    if (sent.answer) report(`[CMD-2] ${type} ${id} was accepted, then refused with ${error.code}`);
+    if (sent.answer && known.has(sent)) report(`[CMD-2] ${type} ${id} was accepted, then refused with ${error.code}`);
     if (type === 'user.interrupt' && error.code === 'turn_not_found')
       report(`[CAN-1] ${JSON.stringify(sent.command)} was not found`);
   }

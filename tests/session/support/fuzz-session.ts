@@ -45,6 +45,7 @@ export class FuzzSession {
     private readonly ground: Ground,
   ) {
     this.book = new CommandBook({
+      nodes: ground.rooms,
       report: this.witness.report,
       mayBeUnavailable: () => this.#mayBeUnavailable,
       onInterrupted: (turnId) => {
