@@ -47,6 +47,10 @@ export class AppendBatch {
     return this.#head;
   }
 
+  get isDeltasAlone(): boolean {
+    return this.#events.length === 0 && !this.#answers && !this.#row;
+  }
+
   isOf(token: string | undefined): boolean {
     return this.#token === token;
   }

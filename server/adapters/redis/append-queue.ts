@@ -6,6 +6,7 @@
 import { type LogAppend, LogUnavailable } from '../../ports/event-log.js';
 import type { Logger } from '../../ports/logger.js';
 import { AppendBatch } from './append-batch.js';
+import { AppendLane } from './append-lane.js';
 import type { ChangeNotes } from './change-notes.js';
 import { type RedisConnection, RedisUnavailable, type ScriptOutcome } from './redis-connection.js';
 import type { SessionHold, SessionHolds } from './session-holds.js';
@@ -16,22 +17,20 @@ export interface AppendQueueDeps {
   readonly holds: SessionHolds;
   readonly notes: ChangeNotes;
   readonly logger: Logger | undefined;
+  /** See `AppendLane`. */
+  readonly deltasEveryMs: number;
 }
 
 interface Lane {
-  readonly ready: Set<AppendBatch>;
+  readonly out: AppendLane;
   /** What was not answered, until it is time to send it again. */
   readonly unanswered: Set<AppendBatch>;
-  isFlying: boolean;
-  isScheduled: boolean;
   retry: NodeJS.Timeout | undefined;
   retryMs: number;
 }
 
 /** Beyond this, appends are refused: a Redis that doesn't answer must not fill the memory. */
 const MAX_BACKLOG_BYTES = 32 * 1_024 * 1_024;
-/** A flush holds at most this and one batch. */
-const MAX_FLUSH_BYTES = 4 * 1_024 * 1_024;
 const FIRST_RETRY_MS = 25;
 const MAX_RETRY_MS = 400;
 
@@ -46,6 +45,7 @@ export class AppendQueue {
   readonly #notes: ChangeNotes;
   readonly #holds: SessionHolds;
   readonly #logger: Logger | undefined;
+  readonly #deltasEveryMs: number;
   readonly #lanes = new Map<string, Lane>();
   /** What of each session waits to go out, and what is under way or unanswered. */
   readonly #waiting = new Map<SessionHold, AppendBatch>();
@@ -54,11 +54,12 @@ export class AppendQueue {
   #stalledAt: number | undefined;
   #isClosing = false;
 
-  constructor({ redis, holds, notes, logger }: AppendQueueDeps) {
+  constructor({ redis, holds, notes, logger, deltasEveryMs }: AppendQueueDeps) {
     this.#redis = redis;
     this.#notes = notes;
     this.#holds = holds;
     this.#logger = logger;
+    this.#deltasEveryMs = deltasEveryMs;
   }
 
   /** How many bytes wait or are under way, about. */
@@ -83,11 +84,12 @@ export class AppendQueue {
     return batch;
   }
 
-  /** Resolves when nothing of the session waits or is under way, whatever became of it. */
+  /** Resolves when nothing of the session waits or is under way, whatever became of it. What waits goes at once. */
   async settled(hold: SessionHold): Promise<void> {
     for (;;) {
       const last = this.#waiting.get(hold) ?? this.#flying.get(hold);
       if (!last) return;
+      this.#laneOf(hold).out.hurry();
       await last.promise.catch(() => undefined);
     }
   }
@@ -100,7 +102,7 @@ export class AppendQueue {
   #block(batch: AppendBatch, first: Promise<unknown>): void {
     const { hold } = batch;
     batch.blockers++;
-    this.#laneOf(hold).ready.delete(batch);
+    this.#laneOf(hold).out.remove(batch);
     first.then(
       () => {
         batch.blockers--;
@@ -116,30 +118,19 @@ export class AppendQueue {
   #makeReady(hold: SessionHold): void {
     const batch = this.#waiting.get(hold);
     if (!batch || batch.blockers > 0 || this.#flying.has(hold)) return;
-    const lane = this.#laneOf(hold);
-    lane.ready.add(batch);
-    this.#schedule(lane);
+    this.#laneOf(hold).out.add(batch);
   }
 
-  #schedule(lane: Lane): void {
-    if (lane.isFlying || lane.isScheduled) return;
-    lane.isScheduled = true;
-    setImmediate(() => {
-      lane.isScheduled = false;
-      void this.#flush(lane);
-    });
-  }
-
-  async #flush(lane: Lane): Promise<void> {
-    if (lane.isFlying) return;
-    lane.isFlying = true;
-    while (lane.ready.size > 0) {
-      const batches = this.#takeSome(lane);
-      const calls = batches.map((batch) => batch.toCall());
-      const outcomes = await this.#redis.runAll('log-append', calls);
-      for (const [n, batch] of batches.entries()) this.#land(batch, outcomes[n] as ScriptOutcome);
+  async #send(batches: readonly AppendBatch[]): Promise<void> {
+    for (const batch of batches) {
+      const { hold } = batch;
+      if (this.#waiting.get(hold) === batch) this.#waiting.delete(hold);
+      this.#flying.set(hold, batch);
+      hold.sent = batch.headAfter;
     }
-    lane.isFlying = false;
+    const calls = batches.map((batch) => batch.toCall());
+    const outcomes = await this.#redis.runAll('log-append', calls);
+    for (const [n, batch] of batches.entries()) this.#land(batch, outcomes[n] as ScriptOutcome);
   }
 
   #land(batch: AppendBatch, { error, ...outcome }: ScriptOutcome & { reply?: unknown }): void {
@@ -177,7 +168,7 @@ export class AppendQueue {
     for (const failed of new Set([batch, this.#waiting.get(hold)])) {
       if (!failed) continue;
       this.#backlogBytes -= failed.bytes;
-      this.#laneOf(hold).ready.delete(failed);
+      this.#laneOf(hold).out.remove(failed);
       failed.reject(error);
     }
     this.#waiting.delete(hold);
@@ -197,7 +188,6 @@ export class AppendQueue {
       const due = [...lane.unanswered];
       lane.unanswered.clear();
       for (const again of due) this.#sendAgain(lane, again);
-      this.#schedule(lane);
     }, lane.retryMs).unref();
   }
 
@@ -205,7 +195,7 @@ export class AppendQueue {
   #sendAgain(lane: Lane, batch: AppendBatch): void {
     const { hold } = batch;
     if (!hold.isLost && performance.now() < hold.lapsesAt) {
-      lane.ready.add(batch);
+      lane.out.add(batch);
       return;
     }
     this.#flying.delete(hold);
@@ -232,32 +222,10 @@ export class AppendQueue {
   #laneOf({ lane: name }: SessionHold): Lane {
     let lane = this.#lanes.get(name);
     if (!lane) {
-      lane = {
-        ready: new Set(),
-        unanswered: new Set(),
-        isFlying: false,
-        isScheduled: false,
-        retry: undefined,
-        retryMs: 0,
-      };
+      const out = new AppendLane({ deltasEveryMs: this.#deltasEveryMs, send: (batches) => this.#send(batches) });
+      lane = { out, unanswered: new Set(), retry: undefined, retryMs: 0 };
       this.#lanes.set(name, lane);
     }
     return lane;
-  }
-
-  #takeSome(lane: Lane): AppendBatch[] {
-    const batches: AppendBatch[] = [];
-    let bytes = 0;
-    for (const batch of lane.ready) {
-      if (bytes >= MAX_FLUSH_BYTES) break;
-      const { hold } = batch;
-      lane.ready.delete(batch);
-      if (this.#waiting.get(hold) === batch) this.#waiting.delete(hold);
-      this.#flying.set(hold, batch);
-      hold.sent = batch.headAfter;
-      bytes += batch.bytes;
-      batches.push(batch);
-    }
-    return batches;
   }
 }

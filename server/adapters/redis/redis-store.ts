@@ -27,7 +27,12 @@ export interface RedisStoreOptions {
   readonly logger?: Logger | undefined;
   /** 10 s and 3 s by default. */
   readonly times?: LeaseTimes;
+  /** See `AppendQueue`; 4 by default. */
+  readonly deltasEveryMs?: number;
 }
+
+/** Where nodes are busy each delta waits half of it. */
+const DELTAS_EVERY_MS = 4;
 
 export interface RedisStore {
   readonly log: EventLog;
@@ -42,12 +47,17 @@ export interface RedisStore {
   close(): Promise<void>;
 }
 
-export function createRedisStore({ redis, logger, times = LEASE_TIMES }: RedisStoreOptions): RedisStore {
+export function createRedisStore({
+  redis,
+  logger,
+  times = LEASE_TIMES,
+  deltasEveryMs = DELTAS_EVERY_MS,
+}: RedisStoreOptions): RedisStore {
   const nodeId = randomUUID();
   const door = new StoreDoor(redis);
   const holds = new SessionHolds((id) => redis.laneOf(keys.session(id)));
   const notes = new ChangeNotes(redis);
-  const queue = new AppendQueue({ redis, holds, notes, logger });
+  const queue = new AppendQueue({ redis, holds, notes, logger, deltasEveryMs });
   const trims = new DeltaTrims(door, holds);
   const unfinished = new UnfinishedList(door);
   const members = new MemberLists(door);
