@@ -275,6 +275,14 @@ describe('approvals', () => {
     expect(world.of('user.tool_confirmation')).toHaveLength(1);
   });
 
+  it('[TOOL-1] nothing is allowed while nobody can say who was revoked, and may be a moment later', () => {
+    const { world, id } = ask();
+    world.heldBack = 'the store is away';
+    expect(confirm(world, id, 'allow')).toMatchObject({ ok: false, error: { code: 'store_unavailable' } });
+    world.heldBack = undefined;
+    expect(confirm(world, id, 'allow')).toMatchObject({ ok: true });
+  });
+
   it('[TOOL-3] no call is confirmed that nobody was asked about', () => {
     const world = new World();
     world.say('Find');
