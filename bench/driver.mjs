@@ -9,6 +9,7 @@ import { createConversation } from './watched.mjs';
 const OPEN_AT_ONCE = 100;
 /** Between two cancels, so that none waits behind another. */
 const CANCEL_PAUSE_MS = 10;
+const LOOK_MS = 20;
 
 const tally = new Tally();
 let conversations = [];
@@ -90,10 +91,21 @@ function close() {
   conversations = [];
 }
 
+/** Resolves when every turn has streamed its first token to all who watch it. */
+async function streaming() {
+  const over = Promise.race(turns).then(() => {
+    throw new Error('a turn was over before all had begun');
+  });
+  const allBegun = async () => {
+    while (!conversations.every(({ hasTokens }) => hasTokens)) await sleep(LOOK_MS);
+  };
+  await Promise.race([over, allBegun()]);
+}
+
 const finish = () => Promise.all(turns).then(() => skipped);
 /** When the first token of each of those requests came. */
 const resumed = () => Promise.all(resumptions);
 
-const ANSWERS = { open, start, count, firstTokens, cancel, close, finish, awaitResumed, resumed };
+const ANSWERS = { open, start, streaming, count, firstTokens, cancel, close, finish, awaitResumed, resumed };
 
 serveQuestions(async ({ what, ...question }) => (await ANSWERS[what](question)) ?? null);

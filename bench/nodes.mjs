@@ -14,7 +14,14 @@ import {
 const KINDS = ['relay', 'midstream', 'nodes'];
 const WATCHERS = [1, 3, 10];
 const WATCHED_SESSIONS = 40;
-const GROWTH = [10, 100, 300];
+/** A thousand turns of 50 tokens a second are more than one core takes. */
+const GROWTH = [
+  { sessions: 10 },
+  { sessions: 40 },
+  { sessions: 100 },
+  { sessions: 300 },
+  { sessions: 1_000, perSecond: 10 },
+];
 const WARM_SHAPE = { sessions: 100, watchers: 1 };
 
 const RUNS = {
@@ -25,7 +32,7 @@ const RUNS = {
       { pace: 'flat', measure: measureWatchedFlat, shape },
     ];
   }),
-  growth: GROWTH.map((sessions) => ({ pace: 'paced', measure: measureWatchedPaced, shape: { sessions, watchers: 1 } })),
+  growth: GROWTH.map((shape) => ({ pace: 'paced', measure: measureWatchedPaced, shape: { ...shape, watchers: 1 } })),
   cancel: [{ pace: 'cancel', measure: measureWatchedCancel, shape: { sessions: 100, watchers: 1 } }],
 };
 

@@ -11,8 +11,8 @@ const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 const SECRET = 'a-secret-of-the-bench-as-long-as-one-must-be';
 const BUDGET = { day: { tokens: 1e12, usd: 1e6 }, month: { tokens: 1e12, usd: 1e6 } };
-/** More turns at a time than a node runs by default. */
-const LIMITS = { running_turns: 2_000 };
+/** More turns at a time than a node runs by default, and more that wait while others are looked for. */
+const LIMITS = { running_turns: 2_000, waiting_turns: 2_000 };
 const GATES = {
   roles: {
     user: {

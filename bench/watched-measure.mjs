@@ -3,6 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { nowUs, toSpread } from './statistics.mjs';
 
 const PER_SECOND = 50;
+/** A thousand turns that begin at once take seconds until the last of them streams. */
+const BEGIN_MS_EACH = 10;
 const PER_WRITE = 8;
 /** Tokens beyond the window, so that all streams still run at its end. */
 const MARGIN_MS = 500;
@@ -44,12 +46,14 @@ const openWatched = ({ owner, watcher }, driver, { sessions, watchers }) =>
     watch: { port: watcher.port, count: watchers },
   });
 
-/** A window in the middle of steady streams. */
+/** A window in the middle of steady streams, when all of them stream. */
 export async function measureWatchedPaced(contender, { driver, options }, shape) {
+  const { sessions, perSecond = PER_SECOND } = shape;
   const { settleMs, watchedMs } = options;
-  const tokens = Math.ceil((PER_SECOND * (settleMs + watchedMs + MARGIN_MS)) / 1_000);
+  const tokens = Math.ceil((perSecond * (sessions * BEGIN_MS_EACH + settleMs + watchedMs + MARGIN_MS)) / 1_000);
   await openWatched(contender, driver, shape);
-  await driver.ask({ what: 'start', prompt: { tokens, perSecond: PER_SECOND } });
+  await driver.ask({ what: 'start', prompt: { tokens, perSecond } });
+  await driver.ask({ what: 'streaming' });
   await sleep(settleMs);
   const startedUs = nowUs();
   const [cpuBefore, before] = await Promise.all([readCpu(contender), driver.ask({ what: 'count' })]);

@@ -20,6 +20,10 @@ class WatchedConversation {
     return this.#watchers[0].isCancelled;
   }
 
+  get hasTokens() {
+    return this.#watchers.every(({ tokens }) => tokens > 0);
+  }
+
   async open() {
     const id = await this.#prompter.create();
     await Promise.all(this.#watchers.map((watcher) => watcher.watch(id)));
