@@ -195,6 +195,26 @@ describe('a log on Redis', () => {
     expect(await seqsOf(heir)).toEqual([1, 2, 3]);
   });
 
+  it('[LOG-7] [LOG-5] trims no deltas of a new epoch by what was completed in the tail that was lost', async () => {
+    const server = await start();
+    const node = await openNode(server);
+    await node.sessions.create(aRow(S));
+    const one = await claim(node);
+    await node.log.append({ ...one, records: [anEvent(1), aDelta(2), aDelta(3)] });
+    await node.redis.client.save();
+    await node.log.append({ ...one, records: [anEvent(4)] });
+    node.log.trimDeltas(S, 4);
+    await server.kill();
+    await server.start();
+    await eventually(() => node.redis.ping());
+    const next = await claim(node);
+    expect(next.epoch).not.toBe(one.epoch);
+    await node.log.append({ ...next, records: [aDelta(4), aDelta(5)] });
+    // What is due is trimmed before a lease is given back.
+    await node.leases.release(S, next);
+    expect((await node.log.readDeltas(S, 0)).map(({ seq }) => seq)).toEqual([2, 3, 4, 5]);
+  });
+
   it('has nothing of a Redis that forgot all', async () => {
     const server = await start();
     const node = await openNode(server);

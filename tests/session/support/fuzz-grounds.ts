@@ -2,7 +2,12 @@
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createRedisStore, RedisConnection, RedisInbox } from '../../../server/adapters/redis/index.js';
+import {
+  createRedisStore,
+  RedisConnection,
+  RedisInbox,
+  type RedisStoreOptions,
+} from '../../../server/adapters/redis/index.js';
 import { keys } from '../../../server/adapters/redis/keys.js';
 import type { LogRecord } from '../../../server/core/log-record.js';
 import { FakeClock } from '../../support/fake-clock.js';
@@ -53,7 +58,11 @@ export function createEmbeddedGround(): Ground {
 }
 
 /** Empties the Redis first. */
-export async function createRedisGround(url: string, rooms: number): Promise<Ground> {
+export async function createRedisGround(
+  url: string,
+  rooms: number,
+  options: Pick<RedisStoreOptions, 'times'> = {},
+): Promise<Ground> {
   const directories = new Directories();
   // Sees what is in Redis, whatever becomes of the rooms.
   const witness = await RedisConnection.open({ url });
@@ -62,8 +71,8 @@ export async function createRedisGround(url: string, rooms: number): Promise<Gro
   const connections = new Map<Footing, { readonly redis: RedisConnection; readonly nodeId: string }>();
   const open = async (): Promise<Footing> => {
     const redis = await RedisConnection.open({ url });
-    const { nodeId, close, ...store } = createRedisStore({ redis });
-    const inbox = await RedisInbox.open({ redis, nodeId });
+    const { nodeId, close, ...store } = createRedisStore({ redis, ...options });
+    const inbox = await RedisInbox.open({ redis, nodeId, ...options });
     const shared = {
       ...store,
       nodes: { inbox, tail: store.tail },
