@@ -59,11 +59,15 @@ function byHand<N extends number>(count: N): readonly ManualReply[] & { readonly
   return replies as never;
 }
 
-/** What reached this process before the answer did, and came in the same batch as it, is told after one turn of the loop. */
-const told = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+/**
+ * What reached this process before the answer did is told a few turns of its loop later: a response that is being written
+ * learns of its connection's end when what it wrote comes back.
+ */
+const TURNS = 10;
 
 async function expectClosed(request: RecordedRequest | undefined): Promise<void> {
-  await told();
+  for (let turn = 0; turn < TURNS && !request?.closing; turn += 1)
+    await new Promise<void>((resolve) => void setImmediate(resolve));
   expect(request?.closing).toMatchObject({ by: 'client' });
 }
 
