@@ -9,8 +9,8 @@ import { ChaosUser } from '../support/ws-chaos.js';
 
 const IS_LONG = process.env['MIDSTREAM_TEST_LONG'] === '1';
 const SEED = Number(process.env['MIDSTREAM_TEST_SEED'] ?? 1_009);
-const RUNS = IS_LONG ? 12 : 2;
-const KILLS = IS_LONG ? 8 : 3;
+const RUNS = IS_LONG ? 12 : 1;
+const KILLS = IS_LONG ? 8 : 4;
 const USERS = 5;
 
 let upstream: Upstream;

@@ -165,7 +165,10 @@ it('[BUD-1] [LOG-2] refuses prompts in time while Redis stalls, and goes on with
   await recorder.close();
 }, 60_000);
 
-it.each(['stalls', 'is gone'])(
+/** One that is gone is refused sooner; on demand. */
+const WAYS = process.env['MIDSTREAM_TEST_LONG'] === '1' ? ['stalls', 'is gone'] : ['stalls'];
+
+it.each(WAYS)(
   '[NODE-2] ends in time while Redis %s, and another server goes on when it is back',
   async (how) => {
     const { recorder, sessionId, reply } = await stream();
