@@ -120,7 +120,9 @@ const userOf = ({ body }: RecordedRequest): number =>
   Number(/\bu(\d+)c\d+-/.exec(JSON.stringify(body['messages']))?.[1] ?? -1);
 
 const recoveriesIn = (events: readonly LoggedEvent[]): number =>
-  events.filter(({ type, deadline_at }) => type === 'turn.resumed' && deadline_at !== undefined).length;
+  events.filter(
+    ({ type, recovery }) => type === 'step.superseded' || (type === 'turn.resumed' && recovery !== undefined),
+  ).length;
 
 function tell(
   seed: number,

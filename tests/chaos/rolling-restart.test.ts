@@ -44,7 +44,7 @@ itLong(
     const stops = events.filter(({ type }) => type === 'turn.ended').map((event) => event['stop_reason']);
     expect(new Set(stops)).toEqual(new Set(['end_turn']));
     expect(served.upstream.violations).toEqual([]);
-    const moved = events.filter(({ type, recovery }) => type === 'turn.resumed' && recovery !== undefined).length;
+    const moved = events.filter(({ type }) => type === 'step.superseded').length;
     console.info(
       `seed ${SEED}: ${stops.length} turns, ${moved} went on elsewhere, refused: ${crowd.refusals().join()}`,
     );
