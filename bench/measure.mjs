@@ -63,13 +63,10 @@ export async function measureFirst(server, { driver, options }) {
   return spread;
 }
 
-/** Under the paced load: from the command sent to its reply, and to the end of the connection that the upstream sees. */
-export async function measureCancel(server, { driver, upstream, dir, options }) {
-  // The disk of this very moment: a shared one is another a minute later.
-  const sync = await measureSync(dir);
-  await openSessions(server, driver, options.sessions);
+/** Prompts every open session, and cancels what streams then. */
+export async function cancelAll({ driver, upstream, options }, perSecond) {
   await upstream.ask('cuts');
-  await driver.ask({ what: 'start', prompt: { tokens: 1e6, perSecond: PACED_PER_SECOND } });
+  await driver.ask({ what: 'start', prompt: { tokens: 1e6, perSecond } });
   await sleep(options.settleMs);
   const { repliedUs, asked } = await driver.ask({ what: 'cancel' });
   const cuts = new Map(await upstream.ask('cuts'));
@@ -77,7 +74,15 @@ export async function measureCancel(server, { driver, upstream, dir, options }) 
   const missing = asked.filter(([name]) => !cuts.has(name)).length;
   if (missing > 0) throw new Error(`${missing} upstream requests outlived their cancel`);
   const closedUs = asked.map(([name, askedUs]) => cuts.get(name) - askedUs);
-  return { reply: toSpread(repliedUs), closed: toSpread(closedUs), sync };
+  return { reply: toSpread(repliedUs), closed: toSpread(closedUs) };
+}
+
+/** Under the paced load: from the command sent to its reply, and to the end of the connection that the upstream sees. */
+export async function measureCancel(server, { driver, upstream, dir, options }) {
+  // The disk of this very moment: a shared one is another a minute later.
+  const sync = await measureSync(dir);
+  await openSessions(server, driver, options.sessions);
+  return { ...(await cancelAll({ driver, upstream, options }, PACED_PER_SECOND)), sync };
 }
 
 /** What the server grew by while the drivers did `work`, in bytes for each of `count`. The server must be fresh. */

@@ -1,6 +1,7 @@
 /** What is measured of sessions that one connection prompts and others watch, on one server or on two nodes. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { nowUs, toSpread } from './statistics.mjs';
+import { cancelAll } from './measure.mjs';
+import { nowUs } from './statistics.mjs';
 
 const PER_SECOND = 50;
 /** A thousand turns that begin at once take seconds until the last of them streams. */
@@ -90,16 +91,7 @@ export async function measureWatchedFlat(contender, { driver, options }, shape) 
 /** Under the paced load, by a watcher: from the command sent to its reply, and to the end of the upstream's connection. */
 export async function measureWatchedCancel(contender, { driver, upstream, options }, shape) {
   await openWatched(contender, driver, shape);
-  await upstream.ask('cuts');
-  await driver.ask({ what: 'start', prompt: { tokens: 1e6, perSecond: PER_SECOND } });
-  await sleep(options.settleMs);
-  const { repliedUs, asked } = await driver.ask({ what: 'cancel' });
-  const cuts = new Map(await upstream.ask('cuts'));
-  await driver.ask({ what: 'close' });
-  const missing = asked.filter(([name]) => !cuts.has(name)).length;
-  if (missing > 0) throw new Error(`${missing} upstream requests outlived their cancel`);
-  const closedUs = asked.map(([name, askedUs]) => cuts.get(name) - askedUs);
-  return { reply: toSpread(repliedUs), closed: toSpread(closedUs) };
+  return cancelAll({ driver, upstream, options }, PER_SECOND);
 }
 
 /** Bytes for each session that is attached on the node that doesn't write it, after one turn. */

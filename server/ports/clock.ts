@@ -9,3 +9,7 @@ export interface Clock {
   /** Calls `fire` once, after at least `delayMs`; never before this call returns. Keeps no process alive. */
   schedule(delayMs: number, fire: () => void): Timer;
 }
+
+/** Resolves after at least so many milliseconds. */
+export const pause = (clock: Clock, ms: number): Promise<void> =>
+  new Promise((resolve) => void clock.schedule(ms, resolve));

@@ -1,5 +1,5 @@
 /** Waits, once for everybody, until the directory can say again who was revoked. */
-import type { Clock } from '../ports/clock.js';
+import { type Clock, pause } from '../ports/clock.js';
 import type { Directory } from './directory.js';
 
 export interface DirectoryWaitDeps {
@@ -20,8 +20,7 @@ export function createDirectoryWait({
   let waiting: Promise<void> | undefined;
   const wait = async (): Promise<void> => {
     const until = clock.now() + patienceMs;
-    while (!directory.isCurrent && clock.now() < until)
-      await new Promise<void>((resolve) => void clock.schedule(LOOK_MS, resolve));
+    while (!directory.isCurrent && clock.now() < until) await pause(clock, LOOK_MS);
     waiting = undefined;
   };
   return () => {

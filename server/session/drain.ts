@@ -1,6 +1,6 @@
 /** How turns end, or go elsewhere, when this node goes down. */
 import type { SessionState } from '../core/session-state.js';
-import type { Clock, Timer } from '../ports/clock.js';
+import { type Clock, pause, type Timer } from '../ports/clock.js';
 import type { Logger } from '../ports/logger.js';
 import type { ActorRegistry } from './actor-registry.js';
 
@@ -27,21 +27,19 @@ export async function handOverAll({ registry, clock, logger }: DrainDeps, until:
       logger.warn('sessions could not be handed over', { count: registry.size });
       return;
     }
-    await pause(clock);
+    await pause(clock, POLL_MS);
   }
 }
 
 /** With one node: what runs may end until then, and is cut then, its partial kept. */
 export async function cutAll({ registry, clock, logger }: DrainDeps, until: number): Promise<void> {
   const running = () => registry.actors.filter(({ state }) => isRunning(state));
-  while (running().length > 0 && clock.now() < until) await pause(clock);
+  while (running().length > 0 && clock.now() < until) await pause(clock, POLL_MS);
   const cut = running();
   for (const actor of cut) actor.send({ type: 'cut' });
   await Promise.allSettled(cut.map((actor) => actor.flushed()));
   if (cut.length > 0) logger.warn('turns were cut at the drain deadline', { count: cut.length });
 }
-
-const pause = (clock: Clock): Promise<void> => new Promise((resolve) => void clock.schedule(POLL_MS, resolve));
 
 async function within(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
   let timer: Timer | undefined;

@@ -1,7 +1,7 @@
 /** Turns of one user at a time: a seat for each session of theirs in which a turn runs, whoever the node. */
 import { MidstreamError } from '../../protocol/index.js';
 import { isSame, type Participant, type SessionState } from '../core/session-state.js';
-import type { Clock, Timer } from '../ports/clock.js';
+import { type Clock, pause, type Timer } from '../ports/clock.js';
 import type { Logger } from '../ports/logger.js';
 import { SEAT_TIMES, type TurnSeat, type TurnSeats } from '../ports/turn-seats.js';
 
@@ -55,7 +55,7 @@ export class SeatDesk {
         return;
       }
       if (clock.now() >= until) throw this.#refusal(payer);
-      await new Promise<void>((resolve) => void clock.schedule(LOOK_MS, resolve));
+      await pause(clock, LOOK_MS);
     }
   }
 

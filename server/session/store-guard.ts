@@ -30,7 +30,8 @@ export function guardStore(api: SessionApi): SessionApi {
   };
 }
 
-const isAway = (error: unknown): boolean => error instanceof LogUnavailable || error instanceof InboxUnavailable;
+/** What the ports of stores reject with where they are away; behind the guard it is `store_unavailable`. */
+export const isAway = (error: unknown): boolean => error instanceof LogUnavailable || error instanceof InboxUnavailable;
 
 /** What failed may have changed something (CMD-3). */
 const changing = <T>(work: Promise<T>): Promise<T> =>

@@ -4,13 +4,12 @@
  */
 import type { ToolsRegister, ToolsUnregister } from '../../protocol/index.js';
 import type { Clock } from '../ports/clock.js';
-import { LogUnavailable } from '../ports/event-log.js';
-import { InboxUnavailable } from '../ports/inbox.js';
 import type { Logger } from '../ports/logger.js';
 import { isUnavailable } from './replies.js';
 import type { SessionAccess } from './session-access.js';
 import type { Caller } from './session-api.js';
 import type { SessionDoor } from './session-door.js';
+import { isAway } from './store-guard.js';
 
 const FIRST_AGAIN_MS = 500;
 const MAX_AGAIN_MS = 5_000;
@@ -84,12 +83,9 @@ export class ToolBook {
     };
     access.useInOrder(caller, sessionId, 'editor', register).catch((error: unknown) => {
       logger.warn('client tools could not be registered again', { session_id: sessionId, error });
-      if (!isAway(error)) return;
+      // Below the guard of the room a store that is away is not yet a failure of the table.
+      if (!isAway(error) && !isUnavailable(error)) return;
       clock.schedule(againMs, () => this.#renew(sessionId, connectionId, Math.min(2 * againMs, MAX_AGAIN_MS)));
     });
   }
 }
-
-/** Below the door of the room a store that is away is not yet a failure of the table. */
-const isAway = (error: unknown): boolean =>
-  isUnavailable(error) || error instanceof LogUnavailable || error instanceof InboxUnavailable;

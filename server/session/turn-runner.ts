@@ -3,7 +3,7 @@ import { bodyOf } from '../../protocol/index.js';
 import type { ModelEvent } from '../core/model-stream.js';
 import type { Effect, PlannedRequest, RequestKey } from '../core/transition.js';
 import type { Input, Step } from '../core/turn-machine.js';
-import type { Clock } from '../ports/clock.js';
+import { type Clock, pause } from '../ports/clock.js';
 import type { Hold } from '../ports/ledger.js';
 import type { Logger } from '../ports/logger.js';
 import type { Metrics } from '../ports/metrics.js';
@@ -140,7 +140,7 @@ export class TurnRunner {
       const reservation = await this.#tryReserve(effect);
       const isAway = !reservation.granted && reservation.error.code === 'store_unavailable';
       if (!isAway || this.#isStopped || clock.now() >= until) return reservation;
-      await new Promise<void>((resolve) => void clock.schedule(STORE_RETRY_MS, resolve));
+      await pause(clock, STORE_RETRY_MS);
     }
   }
 

@@ -1,7 +1,7 @@
 /** When appends go out: deltas alone wait for others where a flush has just gone, and nothing else waits. */
 import type { LogRecord } from '../../server/core/log-record.js';
-import { type RedisServer, startRedis } from '../support/redis-server.js';
-import { emptyRedis, openRedisNode, type RedisNode } from '../support/redis-store.js';
+import { flushRedis, type RedisServer, startRedis } from '../support/redis-server.js';
+import { openRedisNode, type RedisNode } from '../support/redis-store.js';
 import { aDelta, anAnswer, anEvent, aRow } from '../support/store-records.js';
 
 /** Longer than a test may take: what waits for it never goes by itself. */
@@ -23,7 +23,7 @@ afterAll(() => redis.dispose());
 async function open(sessions: number, deltasEveryMs: number) {
   const opened = await openRedisNode(redis.url, { deltasEveryMs });
   node = opened;
-  await emptyRedis(opened.redis);
+  await flushRedis(opened.redis);
   const ids = Array.from({ length: sessions }, (_, n) => `sesn_${n}`);
   const tokens: string[] = [];
   for (const id of ids) {

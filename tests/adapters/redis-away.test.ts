@@ -1,6 +1,7 @@
 /** Redis that stops, stalls, comes back, and forgets: what is asked of it fails soon and clearly, and nothing is missed. */
 import { RedisConnection, RedisDirectory, RedisRates, RedisUnavailable } from '../../server/adapters/redis/index.js';
 import { keys } from '../../server/adapters/redis/keys.js';
+import { eventually as tryUntilItWorks } from '../support/eventually.js';
 import type { DirectoryChange, Following } from '../../server/ports/directory-store.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
@@ -34,16 +35,7 @@ afterEach(async () => {
 });
 
 /** Tries until it works: nobody can be told when a connection is back. */
-async function eventually<T>(work: () => Promise<T>): Promise<T> {
-  for (const until = Date.now() + 10_000; ; ) {
-    try {
-      return await work();
-    } catch (error) {
-      if (Date.now() > until) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-}
+const eventually = <T>(work: () => Promise<T>): Promise<T> => tryUntilItWorks(work, 10_000);
 
 it('refuses to open what can’t be reached, or does not know the password', async () => {
   await expect(RedisConnection.open({ url: redis.url })).rejects.toThrow(RedisUnavailable);

@@ -2,6 +2,7 @@
 import { keys } from '../../server/adapters/redis/keys.js';
 import { OwnerAnswers } from '../../server/adapters/redis/owner-answers.js';
 import { StoreDoor } from '../../server/adapters/redis/store-door.js';
+import { eventually as tryUntilItWorks } from '../support/eventually.js';
 import type { LogUnavailable } from '../../server/ports/event-log.js';
 import { type RedisServer, type RedisSettings, startRedis } from '../support/redis-server.js';
 import { openRedisNode, type RedisNode, type RedisNodeOptions } from '../support/redis-store.js';
@@ -53,16 +54,7 @@ const reasonOf = (attempt: Promise<unknown>): Promise<LogUnavailable['reason'] |
   );
 
 /** Tries until it works: nobody can be told when a connection is back. */
-async function eventually<T>(work: () => Promise<T>): Promise<T> {
-  for (const until = Date.now() + 10_000; ; ) {
-    try {
-      return await work();
-    } catch (error) {
-      if (Date.now() > until) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-}
+const eventually = <T>(work: () => Promise<T>): Promise<T> => tryUntilItWorks(work, 10_000);
 
 const lost = (node: RedisNode): Promise<string> => new Promise((resolve) => node.leases.onLost?.(resolve));
 const seqsOf = async (node: RedisNode): Promise<number[]> => (await node.log.read(S, all)).map(({ seq }) => seq);

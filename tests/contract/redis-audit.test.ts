@@ -5,28 +5,19 @@ import { join } from 'node:path';
 import { RedisAudit, RedisCalls, RedisConnection } from '../../server/adapters/redis/index.js';
 import { openEmbeddedStore } from '../../server/adapters/embedded/index.js';
 import type { AuditRecord } from '../../server/ports/audit-log.js';
-import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
+import { describeOnRedis } from '../support/on-redis.js';
 import { flushRedis, type RedisServer, startRedis } from '../support/redis-server.js';
 import type { Store, StoreHarness } from '../support/store-harness.js';
 import { describeAuditLog } from './audit-log.contract.js';
 import { describeCallMemory } from './call-memory.contract.js';
 
-describe.each([
-  ['Redis', () => startRedis()],
-  ['Redis Cluster', () => startRedisCluster()],
-] as const)('%s', (name, start) => {
-  let redis: RedisServer | RedisCluster;
-  beforeAll(async () => {
-    redis = await start();
-  }, 30_000);
-  afterAll(() => redis.dispose());
-
+describeOnRedis((name, redis) => {
   /** Sessions stay in an embedded store. */
   function createHarness(): StoreHarness {
     const dataDir = mkdtempSync(join(tmpdir(), 'midstream-redis-audit-'));
     let opened: Store | undefined;
     const open = async (now?: () => number): Promise<Store> => {
-      const connection = await RedisConnection.open({ url: redis.url, ...(now && { now }) });
+      const connection = await RedisConnection.open({ url: redis().url, ...(now && { now }) });
       if (!opened) await flushRedis(connection);
       const embedded = await openEmbeddedStore({ dataDir, fsync: 'off' });
       const audit = new RedisAudit(connection, undefined);

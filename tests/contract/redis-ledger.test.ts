@@ -1,24 +1,15 @@
 /** The ledger's contract on one Redis and on a Cluster, and what it promises where Redis goes away. */
 import { RedisConnection, RedisLedger } from '../../server/adapters/redis/index.js';
-import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
-import { flushRedis, type RedisServer, startRedis } from '../support/redis-server.js';
+import { describeOnRedis } from '../support/on-redis.js';
+import { flushRedis } from '../support/redis-server.js';
 import { describeLedger, type LedgerHarness } from './ledger.contract.js';
 
-describe.each([
-  ['Redis', () => startRedis()],
-  ['Redis Cluster', () => startRedisCluster()],
-] as const)('%s', (name, start) => {
-  let redis: RedisServer | RedisCluster;
-  beforeAll(async () => {
-    redis = await start();
-  }, 30_000);
-  afterAll(() => redis.dispose());
-
+describeOnRedis((name, redis) => {
   /** A node that dies leaves its holds; the next has a name of its own. */
   function createHarness(): LedgerHarness {
     const opened: { connection: RedisConnection; ledger: RedisLedger }[] = [];
     const open = async (now: () => number, waitMs: number): Promise<RedisLedger> => {
-      const connection = await RedisConnection.open({ url: redis.url, now });
+      const connection = await RedisConnection.open({ url: redis().url, now });
       const ledger = new RedisLedger({ redis: connection, logger: undefined, waitMs });
       if (opened.length === 0) await flushRedis(connection);
       opened.push({ connection, ledger });

@@ -6,30 +6,21 @@ import {
   RedisSeats,
   RedisTickets,
 } from '../../server/adapters/redis/index.js';
-import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
-import { flushRedis, type RedisServer, startRedis } from '../support/redis-server.js';
+import { describeOnRedis } from '../support/on-redis.js';
+import { flushRedis } from '../support/redis-server.js';
 import { describeDirectoryStore } from './directory-store.contract.js';
 import { describeRateLimiter } from './rate-limiter.contract.js';
 import { describeTicketStore } from './ticket-store.contract.js';
 import { describeTurnSeats } from './turn-seats.contract.js';
 
-describe.each([
-  ['Redis', () => startRedis()],
-  ['Redis Cluster', () => startRedisCluster()],
-] as const)('%s', (name, start) => {
-  let redis: RedisServer | RedisCluster;
-  beforeAll(async () => {
-    redis = await start();
-  }, 30_000);
-  afterAll(() => redis.dispose());
-
+describeOnRedis((name, redis) => {
   /** By the clock of Redis where nothing moves it. */
   function createHarness<T>(create: (connection: RedisConnection) => T) {
     const opened: RedisConnection[] = [];
     let now: number | undefined;
     const connect = async (): Promise<T> => {
       const connection = await RedisConnection.open({
-        url: redis.url,
+        url: redis().url,
         ...(now !== undefined && { now: () => now as number }),
       });
       opened.push(connection);

@@ -1,36 +1,27 @@
 /** What nodes know of each other through Redis: their inboxes, and the logs that others write. One server, and a Cluster. */
 import { RedisInbox } from '../../server/adapters/redis/index.js';
 import { keys } from '../../server/adapters/redis/keys.js';
-import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
-import { type RedisServer, startRedis } from '../support/redis-server.js';
-import { emptyRedis, openRedisNode, type RedisNode } from '../support/redis-store.js';
+import { describeOnRedis } from '../support/on-redis.js';
+import { flushRedis } from '../support/redis-server.js';
+import { openRedisNode, type RedisNode } from '../support/redis-store.js';
 import { aDelta, anEvent, aRow } from '../support/store-records.js';
 
 const S = 'sesn_one';
 const never = new AbortController().signal;
 
-describe.each([
-  ['Redis', () => startRedis()],
-  ['Redis Cluster', () => startRedisCluster()],
-] as const)('%s', (_name, start) => {
-  let redis: RedisServer | RedisCluster;
+describeOnRedis((_name, redis) => {
   let writer: RedisNode;
   let reader: RedisNode;
   let inboxes: RedisInbox[] = [];
-  beforeAll(async () => {
-    redis = await start();
-  }, 30_000);
   beforeEach(async () => {
-    [writer, reader] = await Promise.all([openRedisNode(redis.url), openRedisNode(redis.url)]);
-    await emptyRedis(writer.redis);
+    [writer, reader] = await Promise.all([openRedisNode(redis().url), openRedisNode(redis().url)]);
+    await flushRedis(writer.redis);
   });
   afterEach(async () => {
     await Promise.all(inboxes.map((inbox) => inbox.close()));
     inboxes = [];
     await Promise.all([writer.close(), reader.close()]);
   });
-  afterAll(() => redis.dispose());
-
   const openInboxes = async (): Promise<[RedisInbox, RedisInbox]> => {
     inboxes = await Promise.all([
       RedisInbox.open({ redis: writer.redis, nodeId: 'one' }),

@@ -10,6 +10,7 @@ import { SEAT_TIMES } from '../../server/ports/turn-seats.js';
 import { callHttp, type HttpAnswer } from '../support/blackbox-http.js';
 import { type BlackboxServer, startBlackbox } from '../support/blackbox-server.js';
 import { startToolServer, type ToolCall, type ToolServer } from '../support/blackbox-tools.js';
+import { found } from '../support/eventually.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { WsRecorder } from '../support/ws-recorder.js';
 import { FrameClient } from '../transports/support/frame-client.js';
@@ -114,15 +115,6 @@ async function begin(node: BlackboxServer, user: string, role: keyof typeof ROLE
   return { recorder, sessionId, call };
 }
 
-async function eventually<T>(what: string, find: () => Promise<T | undefined>, ms = 10_000, everyMs = 10): Promise<T> {
-  for (const until = Date.now() + ms; Date.now() < until; ) {
-    const found = await find();
-    if (found !== undefined) return found;
-    await after(everyMs);
-  }
-  throw new Error(`${what} did not come to pass within ${ms} ms`);
-}
-
 const FREED_MS = SEAT_TIMES.leaseMs + 2_000;
 let zoes: Awaited<ReturnType<typeof begin>>;
 /** How long it took until another turn could begin; the other tests go on meanwhile. */
@@ -139,7 +131,7 @@ it('counts turns at a time over all nodes', async () => {
   const at = Date.now();
   await mortal.kill();
   const beginsAgain = async (): Promise<true | undefined> => ((await chat(nodes[0])).status === 200 ? true : undefined);
-  freed = eventually('a free seat', beginsAgain, FREED_MS, 100).then(() => Date.now() - at);
+  freed = found('a free seat', beginsAgain, { withinMs: FREED_MS, everyMs: 100 }).then(() => Date.now() - at);
   // Told by the last test.
   freed.catch(() => undefined);
 });
@@ -168,7 +160,7 @@ it('[TOOL-1] [AUTH-1] a revocation on one closes the sockets on the other within
   expect([(await recorder.closed).code, (await idle.closed).code]).toEqual([4401, 4401]);
   expect(Date.now() - at).toBeLessThan(1_000);
   call.answer('seen');
-  const [denial] = await eventually('the denial', async () => {
+  const [denial] = await found('the denial', async () => {
     const found = (await auditOf(nodes[0], 'kind=denial')).filter(({ user_id }) => user_id === 'eve');
     return found.length > 0 ? found : undefined;
   });

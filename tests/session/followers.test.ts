@@ -5,7 +5,7 @@ import { FakeClock } from '../support/fake-clock.js';
 import { flushRedis, type RedisServer, startRedis } from '../support/redis-server.js';
 import { openRedisNode, type RedisNode } from '../support/redis-store.js';
 import { anEvent, aRow } from '../support/store-records.js';
-import { eventually } from './support/eventually.js';
+import { eventually } from '../support/eventually.js';
 import { standIn } from './support/stand-in.js';
 
 const S = 'sesn_one';

@@ -4,7 +4,7 @@ import { keys } from '../../server/adapters/redis/keys.js';
 import { LogUnavailable } from '../../server/ports/event-log.js';
 import { type Inbox, InboxUnavailable } from '../../server/ports/inbox.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
-import { eventually } from './support/eventually.js';
+import { eventually } from '../support/eventually.js';
 import { createRedisGround, type Footing, type Ground } from './support/fuzz-grounds.js';
 import { standIn } from './support/stand-in.js';
 import { closed, opened, type RoomOptions, say, startRoom, type TestRoom, type TestSink, words } from './support.js';

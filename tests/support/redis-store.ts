@@ -5,6 +5,7 @@ import {
   type RedisStore,
   type RedisStoreOptions,
 } from '../../server/adapters/redis/index.js';
+import { flushRedis } from './redis-server.js';
 import type { LogStore, StoreHarness } from './store-harness.js';
 
 export interface RedisNode extends LogStore {
@@ -54,7 +55,7 @@ export function createRedisHarness(url: () => string): StoreHarness<LogStore> {
     async openFresh(now) {
       clock = now;
       const node = await open();
-      await emptyRedis(node.redis);
+      await flushRedis(node.redis);
       return node;
     },
     reopen: open,
@@ -63,9 +64,4 @@ export function createRedisHarness(url: () => string): StoreHarness<LogStore> {
       await Promise.all(opened.splice(0).map((node) => node.close()));
     },
   };
-}
-
-export async function emptyRedis({ client }: RedisConnection): Promise<void> {
-  const masters = 'nodes' in client ? client.nodes('master') : [client];
-  await Promise.all(masters.map((master) => master.flushall()));
 }

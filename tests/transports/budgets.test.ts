@@ -1,5 +1,6 @@
 /** Budgets as clients meet them, on a whole server: who may not pay gets nothing, and who pays pays what was used. */
 import { startTestServer, type TestServer } from '../../server/testing.js';
+import { found } from '../support/eventually.js';
 import { manualReply, type Reply, startUpstream, textReply, type Upstream } from '../support/upstream/index.js';
 import { createRandom } from '../core/support/random.js';
 import { WsRecorder } from '../support/ws-recorder.js';
@@ -70,15 +71,7 @@ const told = (input: number, output: number): Reply => ({
   usage: { input_tokens: input, output_tokens: output },
 });
 
-/** Polls the log, for what no stream that the test holds would tell. */
-async function eventually<T>(find: () => Promise<T | undefined>): Promise<T> {
-  for (const until = Date.now() + 10_000; Date.now() < until; ) {
-    const found = await find();
-    if (found !== undefined) return found;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error('it did not come to pass');
-}
+const eventually = <T>(look: () => Promise<T | undefined>): Promise<T> => found('it', look);
 const ended = (sessionId: string, turnId?: string): Promise<Json> =>
   eventually(async () =>
     (await eventsOf(sessionId)).find((e) => e['type'] === 'turn.ended' && (!turnId || e['turn_id'] === turnId)),

@@ -1,5 +1,6 @@
 /** A whole server whose budgets are in Redis, which goes away and comes back. */
 import { startTestServer, type TestServer } from '../../server/testing.js';
+import { found } from '../support/eventually.js';
 import { manualReply, type Reply, startUpstream, textReply, type Upstream } from '../support/upstream/index.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 
@@ -49,14 +50,7 @@ const told = (input: number, output: number): Reply => ({
   usage: { input_tokens: input, output_tokens: output },
 });
 
-async function eventually<T>(find: () => Promise<T | undefined>): Promise<T> {
-  for (const until = Date.now() + 15_000; Date.now() < until; ) {
-    const found = await find();
-    if (found !== undefined) return found;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error('it did not come to pass');
-}
+const eventually = <T>(look: () => Promise<T | undefined>): Promise<T> => found('it', look, { withinMs: 15_000 });
 
 it('[BUD-1] refuses to spend while Redis is away, and goes on with what streams, and charges it, when Redis is back', async () => {
   const server = await start(50_000);

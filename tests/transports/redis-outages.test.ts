@@ -4,6 +4,7 @@ import { Redis } from 'ioredis';
 import { keys } from '../../server/adapters/redis/keys.js';
 import { DIRECTORY_TIMES } from '../../server/ports/directory-store.js';
 import { startTestServer, type TestServer } from '../../server/testing.js';
+import { found } from '../support/eventually.js';
 import { startRedisCluster } from '../support/redis-cluster.js';
 import { startRedisSentinel } from '../support/redis-sentinel.js';
 import { startRedis } from '../support/redis-server.js';
@@ -87,14 +88,9 @@ const get = async (server: TestServer, path: string): Promise<{ status: number; 
   return { status: res.status, body: (await res.json()) as Json };
 };
 
-async function eventually<T>(what: string, find: () => Promise<T | undefined>): Promise<T> {
-  for (const until = Date.now() + 15_000; Date.now() < until; ) {
-    const found = await find().catch(() => undefined);
-    if (found !== undefined) return found;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error(`${what} did not come to pass`);
-}
+/** What fails is looked at again, too: a store may be away. */
+const eventually = <T>(what: string, look: () => Promise<T | undefined>): Promise<T> =>
+  found(what, () => look().catch(() => undefined), { withinMs: 15_000, everyMs: 20 });
 
 /** The turn ends, both have seen all of it in the epoch in which it began, and its hold is settled. */
 async function goesOn({ a, b, onA, onB, sessionId, turnId, epoch, reply }: Scene): Promise<void> {

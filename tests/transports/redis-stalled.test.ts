@@ -3,6 +3,7 @@ import { mintKey } from '../../server/adapters/api-keys/index.js';
 import { startTestServer, type TestServer } from '../../server/testing.js';
 import { RedisConnection } from '../../server/adapters/redis/index.js';
 import { keys } from '../../server/adapters/redis/keys.js';
+import { found } from '../support/eventually.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { type ManualReply, manualReply, startUpstream, textReply, type Upstream } from '../support/upstream/index.js';
 import { WsRecorder } from '../support/ws-recorder.js';
@@ -82,14 +83,8 @@ const ticketOf = async (user: User): Promise<string> =>
 const leaseOf = async (sessionId: string): Promise<number> =>
   Number(await look.do((client) => client.zscore(keys.seats(ADA), sessionId)));
 
-async function eventually<T>(what: string, find: () => Promise<T | undefined>): Promise<T> {
-  for (const until = Date.now() + 15_000; Date.now() < until; ) {
-    const found = await find();
-    if (found !== undefined) return found;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`${what} did not come to pass`);
-}
+const eventually = <T>(what: string, look: () => Promise<T | undefined>): Promise<T> =>
+  found(what, look, { withinMs: 15_000 });
 
 /** A turn of ada's that streams. */
 async function stream(): Promise<{ recorder: WsRecorder; sessionId: string; reply: ManualReply }> {

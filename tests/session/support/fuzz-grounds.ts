@@ -11,9 +11,10 @@ import {
 import { keys } from '../../../server/adapters/redis/keys.js';
 import type { LogRecord } from '../../../server/core/log-record.js';
 import { FakeClock } from '../../support/fake-clock.js';
-import { emptyRedis } from '../../support/redis-store.js';
+
 import type { RoomOptions } from '../support.js';
 import { turns } from './event-loop.js';
+import { flushRedis } from '../../support/redis-server.js';
 
 export type Footing = Pick<RoomOptions, 'dataDir' | 'shared' | 'clock'>;
 
@@ -66,7 +67,7 @@ export async function createRedisGround(
   const directories = new Directories();
   // Sees what is in Redis, whatever becomes of the rooms.
   const witness = await RedisConnection.open({ url });
-  await emptyRedis(witness);
+  await flushRedis(witness);
   const observer = createRedisStore({ redis: witness });
   const connections = new Map<Footing, { readonly redis: RedisConnection; readonly nodeId: string }>();
   const open = async (): Promise<Footing> => {
